@@ -1,0 +1,24 @@
+/** Why a bootstrap was refused; stable across releases. */
+export type RafsErrorCode =
+  | 'RAFS_NOT_A_BOOTSTRAP'
+  | 'RAFS_TOO_LARGE'
+  | 'RAFS_BAD_SUPERBLOCK'
+  | 'RAFS_BAD_FLAGS'
+  | 'RAFS_BAD_TABLE'
+  | 'RAFS_BAD_BLOB'
+  | 'RAFS_READ';
+
+/** A bootstrap that cannot be mounted. The message names the field, its value and the rule it breaks. */
+export class RafsError extends Error {
+  readonly code: RafsErrorCode;
+  constructor(code: RafsErrorCode, message: string, options?: ErrorOptions) {
+    super(message, options);
+    this.name = 'RafsError';
+    this.code = code;
+  }
+}
+
+/** Throws a RafsError `field = value: rule` unless `ok`. */
+export function check(ok: boolean, code: RafsErrorCode, field: string, value: unknown, rule: string): void {
+  if (!ok) throw new RafsError(code, `${field} = ${String(value)}: ${rule}`);
+}
