@@ -4,7 +4,7 @@ import { check } from './error.ts';
 export const CHUNK_SIZE_MIN = 0x1000;
 export const CHUNK_SIZE_MAX = 0x1000000;
 /** Chunks in one blob: the index has 24 bits in a v6 chunk address. */
-export const CHUNKS_PER_BLOB_MAX = 1 << 24;
+export const CHUNKS_PER_BLOB_MAX = 0x1000000;
 /** NAME_MAX of Linux; longer names cannot be shown to a kernel. */
 export const NAME_MAX = 255;
 

@@ -1,3 +1,5 @@
+import { align8 } from './bytes.ts';
+
 /** RAFS v5 inode record. Behind it: name, link target (each padded to 8), xattr table, chunk records. rafs/src/metadata/layout/v5.rs. */
 export const InodeV5 = {
   digest: 0,
@@ -30,3 +32,8 @@ export const InodeFlagV5 = { symlink: 1, hardlink: 2, xattr: 4, hasHole: 8 } as 
 export const INODE_OFFSET_UNIT_V5 = 8;
 /** Smallest entry: records lie behind the superblock. Entries must be greater. */
 export const INODE_ENTRY_MIN_V5 = 0x400;
+
+/** Bytes of a v5 record up to its xattrs or chunks: record, name, link target. */
+export function recordBytesV5(nameSize: number, symlinkSize: number): number {
+  return InodeV5.size + align8(nameSize) + align8(symlinkSize);
+}
