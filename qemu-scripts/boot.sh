@@ -12,7 +12,7 @@
 set -eu
 
 here=$(cd "$(dirname "$0")" && pwd)
-cache=${NYDUS_VM_CACHE:-$here/../build/vm}
+cache=${NYDUS_VM_CACHE:-$(dirname "$here")/build/vm}
 
 sock='' control='' memory=512M smp=1 queue_size=1024 device_options='' append='' log=/dev/null
 while [ $# -gt 0 ]; do
@@ -66,8 +66,9 @@ fi
 set -- "$@" -append "$cmdline${append:+ $append}"
 printf '+ %s\n' "$*" >&2
 if [ -n "$control" ]; then
-  # In the background, so that a signal to this shell is handled while QEMU runs.
-  "$@" </dev/null &
+  # In the background, so that a signal to this shell is handled while QEMU runs; QEMU ends with this shell even
+  # if that is killed.
+  setpriv --pdeathsig TERM -- "$@" </dev/null &
   qemu=$!
   code=0
   wait "$qemu" || code=$?

@@ -10,7 +10,7 @@
 set -eu
 
 here=$(cd "$(dirname "$0")" && pwd)
-cache=${NYDUS_VM_CACHE:-$here/../build/vm}
+cache=${NYDUS_VM_CACHE:-$(dirname "$here")/build/vm}
 
 # binary that proves the package is there : package
 needs='

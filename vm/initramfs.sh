@@ -1,11 +1,11 @@
 #!/bin/sh
 # Builds the guest's initramfs: busybox, the kernel's virtio-fs modules, vm/init and the walker.
-# Prints two lines: the kernel's path and the initramfs's path.
+# Prints three lines: the paths of the kernel, of the initramfs, and of the walker that is in it.
 # A build is kept under a name made of the kernel's version and a hash of everything that goes into it.
 set -eu
 
 here=$(cd "$(dirname "$0")" && pwd)
-cache=${NYDUS_VM_CACHE:-$here/../build/vm}
+cache=${NYDUS_VM_CACHE:-$(dirname "$here")/build/vm}
 [ -s "$cache/kernel" ] || { echo 'initramfs: no guest kernel; run vm/deps.sh first' >&2; exit 1; }
 image=$(cat "$cache/kernel")
 version=${image#vmlinuz-}
@@ -16,6 +16,7 @@ busybox=$(command -v busybox)
 
 hash=$(cat "$here/init" "$here/walk.cc" "$0" "$busybox" | sha256sum | cut -c1-12)
 out=$cache/initramfs-$version-$hash.cpio.gz
+walker=$cache/walk-$hash
 
 module_file() { # NAME -> path of the module, with - and _ taken as the same; nothing if it is built in
   pattern=$(printf '%s' "$1" | sed 's/[-_]/[-_]/g')
@@ -56,9 +57,11 @@ if [ ! -s "$out" ]; then
   add_module virtio_pci
   add_module virtiofs
   g++ -O2 -static -s -o "$stage/bin/walk" "$here/walk.cc"
+  cp "$stage/bin/walk" "$walker.$$"
+  mv "$walker.$$" "$walker"
   cp "$here/init" "$stage/init"
   chmod 755 "$stage/init"
   (cd "$stage" && find . | cpio -o -H newc -R 0:0 --quiet | gzip -1) >"$out.$$"
   mv "$out.$$" "$out"
 fi
-printf '%s\n%s\n' "$root/boot/$image" "$out"
+printf '%s\n' "$root/boot/$image" "$out" "$walker"
