@@ -40,4 +40,9 @@ export type FromWorker =
   | { type: 'fetch'; fetch: number; blob: BlobView['handle']; chunks: readonly ChunkRef[] }
   /** Guest memory vanished or a ring broke. */
   | { type: 'fault'; device: number; queue: number; errno: number }
-  | { type: 'log'; level: 'debug' | 'info' | 'warn' | 'error'; fields: Record<string, unknown>; message: string };
+  | {
+      type: 'log';
+      level: 'debug' | 'info' | 'warn' | 'error';
+      fields: Record<string, unknown>;
+      message: string;
+    };

@@ -1,0 +1,23 @@
+/** nydusd: argv → options → daemon → exit code. */
+import { parseOptions, UsageError } from './nydusd-options.ts';
+
+const EXIT_FAILURE = 1;
+const EXIT_USAGE = 2;
+
+try {
+  const options = parseOptions(process.argv.slice(2));
+  if (options === 'help') {
+    process.stdout.write((await import('./nydusd-help.ts')).HELP);
+  } else if (options === 'version') {
+    process.stdout.write((await import('./nydusd-help.ts')).versionText());
+  } else {
+    const { runNydusd } = await import('../daemon/nydusd.ts');
+    process.exitCode = await runNydusd(options);
+    // Polls and threads that a failed shutdown left must not keep the process.
+    process.exit();
+  }
+} catch (error) {
+  const usage = error instanceof UsageError;
+  process.stderr.write(`nydusd: ${error instanceof Error ? error.message : String(error)}\n`);
+  process.exit(usage ? EXIT_USAGE : EXIT_FAILURE);
+}
