@@ -104,7 +104,10 @@ export class ChunkMiss {
     let left = wanted.size;
     let failure = 0;
     // Between survey and here another request may have brought everything.
-    if (left === 0) return queueMicrotask(() => done(0));
+    if (left === 0) {
+      queueMicrotask(() => done(0));
+      return;
+    }
     for (const [blob, list] of wanted) {
       this.#fetcher.fetch(this.#blobs[blob]!, list.refs, (result, pieces) => {
         list.pieces = pieces;
