@@ -1,0 +1,3 @@
+#!/bin/sh
+# The same as `npm run demo`.
+exec sh "$(dirname "$0")/../vm/with-deps.sh" demo

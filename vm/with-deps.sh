@@ -1,0 +1,34 @@
+#!/bin/sh
+# with-deps.sh TASK [ARGUMENTS]: brings a fresh clone to where TASK (demo, play, test) can run, then runs it: Debian's
+# packages and a guest kernel (vm/deps.sh), node_modules, the addon. What is there already is left alone.
+# The npm scripts start here, because before `npm ci` there is nothing but sh and the host's node.
+set -eu
+
+top=$(cd "$(dirname "$0")/.." && pwd)
+cd "$top"
+sh vm/deps.sh
+
+installed=node_modules/.package-lock.json
+if [ ! -x node_modules/.bin/node ] || [ ! -e "$installed" ] || [ package-lock.json -nt "$installed" ]; then
+  echo 'npm ci' >&2
+  # With the host's node: npm is about to replace the one in node_modules.
+  if [ -n "${npm_execpath:-}" ] && [ "${npm_node_execpath:-}" != "$top/node_modules/.bin/node" ]; then
+    PATH=$(printf '%s' "$PATH" | tr ':' '\n' | grep -v 'node_modules/\.bin$' | paste -sd:) \
+      "${npm_node_execpath:-node}" "$npm_execpath" ci --no-audit --no-fund >&2
+  else
+    npm ci --no-audit --no-fund >&2
+  fi
+fi
+
+PATH=$top/node_modules/.bin:$PATH
+export PATH
+node addon/build.ts >&2
+
+task=$1
+shift
+case $task in
+  demo) exec node vm/demo.ts "$@" ;;
+  play) exec node vm/play.ts "$@" ;;
+  test) exec vitest run "$@" ;;
+  *) echo "with-deps.sh: no task $task" >&2; exit 2 ;;
+esac
