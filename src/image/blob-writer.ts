@@ -1,0 +1,86 @@
+import { createHash, randomBytes } from 'node:crypto';
+import { closeSync, mkdirSync, openSync, renameSync, rmSync, statSync, writeSync } from 'node:fs';
+import { basename, dirname, join } from 'node:path';
+import { ImageError, reason } from './error.ts';
+
+/** Where a finished file goes: a directory (named by its content) or a path. */
+export type Destination =
+  | { readonly kind: 'directory'; readonly path: string }
+  | { readonly kind: 'file'; readonly path: string };
+
+/**
+ * A file that appears under its name only when it is complete. Bytes go to a hidden neighbour, are hashed as they pass,
+ * and `finish` renames. A destination that is a pipe or a device is written straight through.
+ */
+export class OutputFile {
+  readonly #destination: Destination;
+  readonly #temporary: string | null;
+  readonly #fd: number;
+  readonly #hash = createHash('sha256');
+  #size = 0;
+  #open = true;
+
+  constructor(destination: Destination) {
+    this.#destination = destination;
+    try {
+      const stream = destination.kind === 'file' && isStream(destination.path);
+      const directory = destination.kind === 'file' ? dirname(destination.path) : destination.path;
+      if (destination.kind === 'directory') mkdirSync(directory, { recursive: true });
+      const label = destination.kind === 'file' ? basename(destination.path) : 'blob';
+      const suffix = randomBytes(6).toString('hex');
+      // The label may be as long as a name can be; the hidden name must not be longer.
+      this.#temporary = stream ? null : join(directory, `.${label.slice(0, 32)}.${suffix}.tmp`);
+      this.#fd = openSync(this.#temporary ?? destination.path, this.#temporary === null ? 'w' : 'wx', 0o644);
+    } catch (cause) {
+      throw new ImageError('IMAGE_WRITE', `${destination.path}: ${reason(cause)}`, { cause });
+    }
+  }
+
+  /** Bytes written so far. */
+  get size(): number {
+    return this.#size;
+  }
+
+  /** Appends all of `bytes`. */
+  write(bytes: Uint8Array): void {
+    try {
+      for (let done = 0; done < bytes.length; ) done += writeSync(this.#fd, bytes, done);
+    } catch (cause) {
+      throw new ImageError('IMAGE_WRITE', `${this.#destination.path}: ${reason(cause)}`, { cause });
+    }
+    this.#hash.update(bytes);
+    this.#size += bytes.length;
+  }
+
+  /** Closes and moves the file to its name: in a directory that is its SHA-256. */
+  finish(): { readonly digest: string; readonly path: string } {
+    const digest = this.#hash.digest('hex');
+    const { kind, path } = this.#destination;
+    const final = kind === 'directory' ? join(path, digest) : path;
+    try {
+      this.#close();
+      if (this.#temporary !== null) renameSync(this.#temporary, final);
+    } catch (cause) {
+      throw new ImageError('IMAGE_WRITE', `${final}: ${reason(cause)}`, { cause });
+    }
+    return { digest, path: final };
+  }
+
+  /** Closes and removes what was written. Harmless after `finish`. */
+  discard(): void {
+    if (!this.#open) return;
+    this.#close();
+    if (this.#temporary !== null) rmSync(this.#temporary, { force: true });
+  }
+
+  #close(): void {
+    this.#open = false;
+    closeSync(this.#fd);
+  }
+}
+
+function isStream(path: string): boolean {
+  const stats = statSync(path, { throwIfNoEntry: false });
+  if (stats?.isDirectory()) throw new Error('is a directory');
+  return stats !== undefined && !stats.isFile();
+}

@@ -1,0 +1,209 @@
+import { closeSync, constants, fstatSync, openSync, readSync } from 'node:fs';
+import { setImmediate as nextTurn } from 'node:timers/promises';
+import { crc32c } from '@node-rs/crc32';
+import { type DigestAlgorithm, digest } from '../lib/digest.ts';
+import { ChunkFlag } from '../wire/rafs/chunk.ts';
+import type { OutputFile } from './blob-writer.ts';
+import { type BuildCompressor, compressIfSmaller } from './compress.ts';
+import { ImageError, reason } from './error.ts';
+import { type ImageNode, isRegular } from './node.ts';
+
+/** A chunk in the blob being built. `compressedOffset` and `compressedSize` are final once `Chunker.finish` is done. */
+export interface StoredChunk {
+  readonly blobIndex: number;
+  /** Number within the blob. */
+  readonly index: number;
+  /** Of the uncompressed bytes. */
+  readonly digest: Buffer;
+  readonly crc32c: number;
+  readonly uncompressedOffset: number;
+  readonly uncompressedSize: number;
+  compressedOffset: number;
+  compressedSize: number;
+}
+
+/** How a chunker cuts and packs. */
+export interface ChunkerOptions {
+  readonly chunkSize: number;
+  readonly compressor: BuildCompressor;
+  readonly digester: DigestAlgorithm;
+  /** Start of every chunk in the uncompressed image is a multiple of this: 4096 in v6, 1 in v5. */
+  readonly alignment: number;
+  readonly signal?: AbortSignal | undefined;
+  readonly onChunk?: (bytes: number) => void;
+}
+
+/** Chunk numbers have 24 bits; the last one is not used, as upstream. */
+const CHUNK_INDEX_MAX = 0xfffffe;
+/** Chunks being compressed at a time, and their bytes: enough for every pool thread while this one reads ahead. */
+const IN_FLIGHT_MAX = 16;
+const IN_FLIGHT_BYTES_MAX = 32 << 20;
+/** How long reading may keep the event loop (and so a signal) waiting. */
+const TURN_MS = 20;
+/** Larger v6 addresses do not fit a chunk-info entry: 40 bits compressed, 44 bits uncompressed. */
+const COMPRESSED_MAX = 2 ** 40;
+const UNCOMPRESSED_MAX = 2 ** 44;
+
+interface InFlight {
+  readonly chunk: StoredChunk;
+  readonly packed: Promise<Buffer>;
+}
+
+/** Cuts files into chunks, stores each distinct one once, in order of arrival. */
+export class Chunker {
+  readonly #out: OutputFile;
+  readonly #options: ChunkerOptions;
+  readonly #known = new Map<string, StoredChunk>();
+  readonly #inFlight: InFlight[] = [];
+  #inFlightBytes = 0;
+  #scratch: Buffer;
+  #lastTurn = performance.now();
+  /** Distinct chunks in blob order. */
+  readonly chunks: StoredChunk[] = [];
+  /** Bytes of the uncompressed image, padding included. */
+  uncompressedSize = 0;
+  /** Chunks found stored already, and their bytes. */
+  duplicates = 0;
+  duplicateBytes = 0;
+
+  constructor(out: OutputFile, options: ChunkerOptions) {
+    this.#out = out;
+    this.#options = options;
+    this.#scratch = Buffer.allocUnsafeSlow(options.chunkSize);
+  }
+
+  /** Stores the data of `node`. An alias takes the chunks of the first name without being read. */
+  async add(node: ImageNode): Promise<void> {
+    if (!isRegular(node)) return;
+    if (node.first !== node) node.chunks = node.first.chunks;
+    else if (node.size > 0) node.chunks = await this.#addFile(node);
+  }
+
+  /** Waits for everything in flight. */
+  async finish(): Promise<void> {
+    while (this.#inFlight.length > 0) await this.#drain();
+  }
+
+  async #addFile(node: ImageNode): Promise<StoredChunk[]> {
+    const fd = openSource(node);
+    try {
+      const chunks: StoredChunk[] = [];
+      for (let offset = 0; offset < node.size; offset += this.#options.chunkSize) {
+        const length = Math.min(this.#options.chunkSize, node.size - offset);
+        const bytes = this.#scratch.subarray(0, length);
+        readFully(fd, bytes, offset, node);
+        chunks.push(this.#find(bytes) ?? (await this.#store(bytes)));
+        await this.#giveWay();
+      }
+      return chunks;
+    } finally {
+      closeSync(fd);
+    }
+  }
+
+  #find(bytes: Buffer): StoredChunk | undefined {
+    this.#options.onChunk?.(bytes.length);
+    this.#digest = digest(this.#options.digester, bytes);
+    const known = this.#known.get(this.#digest.toString('latin1'));
+    if (known === undefined || known.uncompressedSize !== bytes.length) return undefined;
+    this.duplicates++;
+    this.duplicateBytes += bytes.length;
+    return known;
+  }
+
+  /** Of the chunk looked for last. */
+  #digest: Buffer = Buffer.alloc(0);
+
+  async #store(bytes: Buffer): Promise<StoredChunk> {
+    const index = this.chunks.length;
+    if (index > CHUNK_INDEX_MAX)
+      throw new ImageError(
+        'IMAGE_TOO_LARGE',
+        `more than ${CHUNK_INDEX_MAX + 1} chunks: use a larger --chunk-size`,
+      );
+    const chunk: StoredChunk = {
+      blobIndex: 0,
+      index,
+      digest: this.#digest,
+      crc32c: crc32c(bytes),
+      uncompressedOffset: this.uncompressedSize,
+      uncompressedSize: bytes.length,
+      compressedOffset: 0,
+      compressedSize: 0,
+    };
+    const { alignment, compressor } = this.#options;
+    this.uncompressedSize += Math.ceil(bytes.length / alignment) * alignment;
+    if (this.uncompressedSize > UNCOMPRESSED_MAX)
+      throw new ImageError('IMAGE_TOO_LARGE', 'more than 16 TiB of file data');
+    this.chunks.push(chunk);
+    this.#known.set(this.#digest.toString('latin1'), chunk);
+    if (compressor === 'none') {
+      this.#append(chunk, bytes);
+      return chunk;
+    }
+    // The scratch buffer is read into again while the pool compresses.
+    const packed = compressIfSmaller(Buffer.from(bytes), compressor);
+    // Awaited in #drain; without this a failure before then would be reported as unhandled.
+    packed.catch(() => {});
+    this.#inFlight.push({ chunk, packed });
+    this.#inFlightBytes += bytes.length;
+    while (this.#inFlight.length > IN_FLIGHT_MAX || this.#inFlightBytes > IN_FLIGHT_BYTES_MAX)
+      await this.#drain();
+    return chunk;
+  }
+
+  async #drain(): Promise<void> {
+    const { chunk, packed } = this.#inFlight.shift()!;
+    this.#inFlightBytes -= chunk.uncompressedSize;
+    this.#append(chunk, await packed);
+  }
+
+  #append(chunk: StoredChunk, packed: Buffer): void {
+    chunk.compressedOffset = this.#out.size;
+    chunk.compressedSize = packed.length;
+    this.#out.write(packed);
+    if (this.#out.size > COMPRESSED_MAX) throw new ImageError('IMAGE_TOO_LARGE', 'blob larger than 1 TiB');
+  }
+
+  async #giveWay(): Promise<void> {
+    if (performance.now() - this.#lastTurn < TURN_MS) return;
+    await nextTurn();
+    this.#lastTurn = performance.now();
+    if (this.#options.signal?.aborted) throw new ImageError('IMAGE_ABORTED', 'interrupted');
+  }
+}
+
+/** Opens what the walk saw: neither a link nor a pipe that took the file's place meanwhile. */
+function openSource(node: ImageNode): number {
+  let fd: number;
+  try {
+    fd = openSync(node.sourcePath, constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK);
+  } catch (cause) {
+    throw new ImageError('IMAGE_UNREADABLE', `${node.sourcePath}: ${reason(cause)}`, { cause });
+  }
+  if (fstatSync(fd).isFile()) return fd;
+  closeSync(fd);
+  throw new ImageError('IMAGE_CHANGED', `${node.sourcePath}: no longer a regular file`);
+}
+
+function readFully(fd: number, into: Buffer, offset: number, node: ImageNode): void {
+  for (let done = 0; done < into.length; ) {
+    let count: number;
+    try {
+      count = readSync(fd, into, done, into.length - done, offset + done);
+    } catch (cause) {
+      throw new ImageError('IMAGE_UNREADABLE', `${node.sourcePath}: ${reason(cause)}`, { cause });
+    }
+    if (count === 0) {
+      const rule = `shrank from ${node.size} to ${offset + done} bytes while it was read`;
+      throw new ImageError('IMAGE_CHANGED', `${node.sourcePath}: ${rule}`);
+    }
+    done += count;
+  }
+}
+
+/** Flags of the chunk's record. */
+export function chunkFlags(chunk: StoredChunk): number {
+  const compressed = chunk.compressedSize === chunk.uncompressedSize ? 0 : ChunkFlag.compressed;
+  return compressed | ChunkFlag.hasCrc32c;
+}

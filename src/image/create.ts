@@ -1,0 +1,158 @@
+import { resolve } from 'node:path';
+import type { DigestAlgorithm } from '../lib/digest.ts';
+import { type BuiltBlob, FEATURES_V5, FEATURES_V6, writeChunkInfo } from './blob.ts';
+import { type Destination, OutputFile } from './blob-writer.ts';
+import { Chunker } from './chunker.ts';
+import type { BuildCompressor } from './compress.ts';
+import { ImageError } from './error.ts';
+import { assignInodes, isRegular, type NumberedTree } from './node.ts';
+import { matchPrefetch, type PrefetchMatch } from './prefetch.ts';
+import { type WhiteoutSpec, walk } from './walk.ts';
+import { writeBootstrapV5 } from './write-v5.ts';
+import { type BootstrapOptions, writeBootstrapV6 } from './write-v6.ts';
+
+/** What `create` builds and where it goes. */
+export interface CreateOptions {
+  /** Directory, raw bytes. */
+  readonly source: Buffer;
+  readonly fsVersion: 5 | 6;
+  readonly compressor: BuildCompressor;
+  readonly digester: DigestAlgorithm;
+  /** A power of two from 4096 to 16 MiB. */
+  readonly chunkSize: number;
+  readonly bootstrap: Destination;
+  readonly blob: Destination;
+  /** Keep owners. */
+  readonly explicitUidGid: boolean;
+  readonly whiteoutSpec: WhiteoutSpec;
+  /** Absolute paths within the tree whose data is read ahead at mount; it is also stored first. */
+  readonly prefetchPatterns: readonly string[];
+  readonly signal?: AbortSignal | undefined;
+  readonly onProgress?: ((progress: Progress) => void) | undefined;
+}
+
+/** How far a build is. */
+export interface Progress {
+  entries: number;
+  bytes: number;
+  bytesTotal: number;
+}
+
+/** What was built. */
+export interface CreateResult {
+  readonly bootstrapPath: string;
+  readonly bootstrapSize: number;
+  /** In blob table order; empty if the tree has no data. */
+  readonly blobIds: readonly string[];
+  readonly blobSize: number;
+  /** Directory entries. */
+  readonly entries: number;
+  readonly inodes: number;
+  readonly chunks: number;
+  readonly duplicateChunks: number;
+  readonly duplicateBytes: number;
+  /** Bytes of all regular files, aliases counted once. */
+  readonly dataSize: number;
+}
+
+/**
+ * Builds an image of a directory. Both files appear complete under their names or not at all. Throws ImageError; aborting
+ * the signal ends the build with IMAGE_ABORTED.
+ */
+export async function create(options: CreateOptions): Promise<CreateResult> {
+  const progress: Progress = { entries: 0, bytes: 0, bytesTotal: 0 };
+  const root = walk(options.source, {
+    whiteoutSpec: options.whiteoutSpec,
+    explicitUidGid: options.explicitUidGid,
+    onEntry: () => {
+      progress.entries++;
+      options.onProgress?.(progress);
+    },
+  });
+  const tree = assignInodes(root);
+  const prefetch = matchPrefetch(tree, options.prefetchPatterns);
+  progress.bytesTotal = dataSize(tree);
+  const blobOut = new OutputFile(options.blob);
+  try {
+    const { blob, chunker } = await storeData(prefetch, blobOut, options, progress);
+    const path = writeBootstrap(tree, prefetch, blob, options);
+    return {
+      bootstrapPath: path.path,
+      bootstrapSize: path.size,
+      blobIds: blob === null ? [] : [blob.id],
+      blobSize: blob?.compressedSize ?? 0,
+      entries: tree.byIndex.length,
+      inodes: tree.inodesCount,
+      chunks: chunker.chunks.length,
+      duplicateChunks: chunker.duplicates,
+      duplicateBytes: chunker.duplicateBytes,
+      dataSize: progress.bytesTotal,
+    };
+  } finally {
+    blobOut.discard();
+  }
+}
+
+async function storeData(
+  prefetch: PrefetchMatch,
+  out: OutputFile,
+  options: CreateOptions,
+  progress: Progress,
+): Promise<{ blob: BuiltBlob | null; chunker: Chunker }> {
+  const chunker = new Chunker(out, {
+    chunkSize: options.chunkSize,
+    compressor: options.compressor,
+    digester: options.digester,
+    alignment: options.fsVersion === 6 ? 4096 : 1,
+    signal: options.signal,
+    onChunk: (bytes) => {
+      progress.bytes += bytes;
+      options.onProgress?.(progress);
+    },
+  });
+  for (const node of prefetch.dataOrder) await chunker.add(node);
+  await chunker.finish();
+  if (options.signal?.aborted) throw new ImageError('IMAGE_ABORTED', 'interrupted');
+  if (chunker.chunks.length === 0) {
+    out.discard();
+    return { blob: null, chunker };
+  }
+  const chunkInfo = options.fsVersion === 6 ? await writeChunkInfo(out, chunker, options.compressor) : null;
+  const compressedSize = out.size;
+  const { digest } = out.finish();
+  const blob: BuiltBlob = {
+    id: digest,
+    features: options.fsVersion === 6 ? FEATURES_V6 : FEATURES_V5,
+    chunkCount: chunker.chunks.length,
+    compressedSize,
+    uncompressedSize: chunker.uncompressedSize,
+    chunkInfo,
+  };
+  return { blob, chunker };
+}
+
+function writeBootstrap(
+  tree: NumberedTree,
+  prefetch: PrefetchMatch,
+  blob: BuiltBlob | null,
+  options: CreateOptions,
+): { path: string; size: number } {
+  const bootstrapOptions: BootstrapOptions = { ...options, blob, prefetch: prefetch.nodes };
+  const bytes =
+    options.fsVersion === 6
+      ? writeBootstrapV6(tree, bootstrapOptions)
+      : writeBootstrapV5(tree, bootstrapOptions);
+  const out = new OutputFile(options.bootstrap);
+  try {
+    out.write(bytes);
+    return { path: resolve(out.finish().path), size: bytes.length };
+  } finally {
+    out.discard();
+  }
+}
+
+function dataSize(tree: NumberedTree): number {
+  let size = 0;
+  for (const node of tree.byIndex) if (isRegular(node) && node.first === node) size += node.size;
+  return size;
+}

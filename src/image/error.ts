@@ -1,0 +1,24 @@
+/** Why an image could not be built; stable across releases. */
+export type ImageErrorCode =
+  | 'IMAGE_BAD_SOURCE'
+  | 'IMAGE_UNREADABLE'
+  | 'IMAGE_CHANGED'
+  | 'IMAGE_BAD_XATTR'
+  | 'IMAGE_TOO_LARGE'
+  | 'IMAGE_WRITE'
+  | 'IMAGE_ABORTED';
+
+/** A build that failed; the message names the path and the rule. */
+export class ImageError extends Error {
+  readonly code: ImageErrorCode;
+  constructor(code: ImageErrorCode, message: string, options?: ErrorOptions) {
+    super(message, options);
+    this.name = 'ImageError';
+    this.code = code;
+  }
+}
+
+/** Message of anything thrown. */
+export function reason(error: unknown): string {
+  return error instanceof Error ? error.message : String(error);
+}

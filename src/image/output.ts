@@ -1,0 +1,36 @@
+import type { CreateOptions, CreateResult } from './create.ts';
+
+/** The object which `--output-json` writes; consumers read `blobs`, `fs_version` and `compressor`. src/bin/nydus-image/main.rs. */
+export interface OutputJson {
+  readonly version: string;
+  readonly bootstrap: string;
+  readonly blobs: readonly string[];
+  readonly external_bootstrap: string;
+  readonly external_blobs: readonly string[];
+  readonly trace: {
+    readonly consumed_time: Readonly<Record<string, number>>;
+    readonly registered_events: object;
+  };
+  readonly fs_version: string;
+  readonly compressor: string;
+}
+
+/** Says what was built. `bootstrapPath` as the user wrote it; `seconds` of the whole build. */
+export function outputJson(
+  version: string,
+  bootstrapPath: string,
+  options: CreateOptions,
+  result: CreateResult,
+  seconds: number,
+): OutputJson {
+  return {
+    version,
+    bootstrap: bootstrapPath,
+    blobs: result.blobIds,
+    external_bootstrap: '',
+    external_blobs: [],
+    trace: { consumed_time: { total_build: seconds }, registered_events: {} },
+    fs_version: String(options.fsVersion),
+    compressor: options.compressor,
+  };
+}

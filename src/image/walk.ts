@@ -1,0 +1,157 @@
+import { type BigIntStats, lstatSync, readdirSync, readlinkSync } from 'node:fs';
+import { readXattrs, type Xattr } from '../native/xattr.ts';
+import { NAME_MAX } from '../wire/rafs/flags.ts';
+import { xattrPrefixes } from '../wire/rafs/xattr.ts';
+import { ImageError, reason } from './error.ts';
+import { FileType, type ImageNode } from './node.ts';
+
+/** How layers say that a lower file is gone: OCI names, overlayfs devices, or not at all. */
+export type WhiteoutSpec = 'oci' | 'overlayfs' | 'none';
+
+/** What `walk` takes from the tree. */
+export interface WalkOptions {
+  readonly whiteoutSpec: WhiteoutSpec;
+  /** Keep owners; otherwise everything belongs to 0:0. */
+  readonly explicitUidGid: boolean;
+  /** Called for every entry; throws to stop the walk. */
+  readonly onEntry?: () => void;
+}
+
+/** XATTR_NAME_MAX of Linux and the value size which both versions' fields and readers take. */
+const XATTR_NAME_MAX = 255;
+const XATTR_VALUE_MAX = 0x10000;
+const WHITEOUT_PREFIX = Buffer.from('.wh.');
+const SLASH = Buffer.from('/');
+
+/**
+ * Reads a directory tree, names as raw bytes, without following links. Throws ImageError naming the path that cannot be
+ * read, is not a directory, or has an attribute which no image can hold.
+ */
+export function walk(source: Buffer, options: WalkOptions): ImageNode {
+  const stats = statOf(source, true);
+  if (!stats.isDirectory()) throw new ImageError('IMAGE_BAD_SOURCE', `${text(source)}: not a directory`);
+  const root = makeNode(Buffer.from('/'), source, stats, options);
+  readChildren(root, options);
+  return root;
+}
+
+function readChildren(directory: ImageNode, options: WalkOptions): void {
+  let names: Buffer[];
+  try {
+    names = readdirSync(directory.sourcePath, { encoding: 'buffer' });
+  } catch (cause) {
+    throw unreadable(directory.sourcePath, cause);
+  }
+  names.sort(Buffer.compare);
+  for (const name of names) {
+    options.onEntry?.();
+    const path = Buffer.concat([directory.sourcePath, SLASH, name]);
+    if (name.length > NAME_MAX)
+      throw new ImageError('IMAGE_BAD_SOURCE', `${text(path)}: name longer than ${NAME_MAX} bytes`);
+    const stats = statOf(path, false);
+    if (isWhiteout(name, stats, options.whiteoutSpec)) continue;
+    const child = makeNode(name, path, stats, options);
+    directory.children.push(child);
+    if (stats.isDirectory()) readChildren(child, options);
+  }
+}
+
+function makeNode(name: Buffer, path: Buffer, stats: BigIntStats, options: WalkOptions): ImageNode {
+  const root = name.equals(SLASH);
+  const target = stats.isSymbolicLink() ? targetOf(path) : Buffer.alloc(0);
+  const mtimeSec = floorDiv(stats.mtimeNs, 1_000_000_000n);
+  const node = {
+    name,
+    sourcePath: path,
+    mode: Number(stats.mode),
+    uid: options.explicitUidGid ? Number(stats.uid) : 0,
+    gid: options.explicitUidGid ? Number(stats.gid) : 0,
+    size: stats.isFile() ? Number(stats.size) : target.length,
+    rdev: Number(stats.rdev & 0xffff_ffffn),
+    // The root's time is that of unpacking, which says nothing and would make builds differ.
+    mtimeSec: root ? 0n : mtimeSec,
+    mtimeNs: root ? 0 : Number(stats.mtimeNs - mtimeSec * 1_000_000_000n),
+    linkKey: `${stats.dev}:${stats.ino}`,
+    xattrs: xattrsOf(path, root),
+    target,
+    children: [],
+    chunks: [],
+    parentIno: 0,
+    index: 0,
+    ino: 0,
+    nlink: 1,
+    childIndex: 0,
+  } satisfies Omit<ImageNode, 'first'> as unknown as ImageNode;
+  node.first = node;
+  return node;
+}
+
+/** The root may be given through a link; entries below it are never followed. */
+function statOf(path: Buffer, follow: boolean): BigIntStats {
+  try {
+    return lstatSync(follow ? Buffer.concat([path, Buffer.from('/.')]) : path, { bigint: true });
+  } catch (cause) {
+    throw unreadable(path, cause);
+  }
+}
+
+function targetOf(path: Buffer): Buffer {
+  try {
+    return readlinkSync(path, { encoding: 'buffer' });
+  } catch (cause) {
+    throw unreadable(path, cause);
+  }
+}
+
+function xattrsOf(path: Buffer, root: boolean): Xattr[] {
+  let xattrs: Xattr[];
+  try {
+    xattrs = readXattrs(root ? Buffer.concat([path, Buffer.from('/.')]) : path);
+  } catch (cause) {
+    throw unreadable(path, cause);
+  }
+  for (const { name, value } of xattrs) {
+    const where = `${text(path)}: extended attribute ${text(name)}`;
+    if (!isStorable(name)) {
+      throw new ImageError(
+        'IMAGE_BAD_XATTR',
+        `${where}: images hold user., trusted., security. and POSIX ACL attributes only`,
+      );
+    }
+    if (name.length > XATTR_NAME_MAX)
+      throw new ImageError('IMAGE_BAD_XATTR', `${where}: name longer than ${XATTR_NAME_MAX} bytes`);
+    if (value.length > XATTR_VALUE_MAX)
+      throw new ImageError('IMAGE_BAD_XATTR', `${where}: value longer than ${XATTR_VALUE_MAX} bytes`);
+  }
+  return xattrs;
+}
+
+function isStorable(name: Buffer): boolean {
+  return xattrPrefixes.some((prefix) => {
+    if (prefix === undefined) return false;
+    const whole = prefix[prefix.length - 1] !== 0x2e;
+    return whole ? name.equals(prefix) : name.subarray(0, prefix.length).equals(prefix);
+  });
+}
+
+/** Whiteouts belong to layers, not to the file system which an image shows. */
+function isWhiteout(name: Buffer, stats: BigIntStats, spec: WhiteoutSpec): boolean {
+  if (spec === 'oci') return name.subarray(0, WHITEOUT_PREFIX.length).equals(WHITEOUT_PREFIX);
+  return (
+    spec === 'overlayfs' && (Number(stats.mode) & FileType.mask) === FileType.character && stats.rdev === 0n
+  );
+}
+
+/** Times before 1970: seconds are rounded down, nanoseconds are never negative. */
+function floorDiv(value: bigint, by: bigint): bigint {
+  const quotient = value / by;
+  return value < 0n && quotient * by !== value ? quotient - 1n : quotient;
+}
+
+function unreadable(path: Buffer, cause: unknown): ImageError {
+  return new ImageError('IMAGE_UNREADABLE', `${text(path)}: ${reason(cause)}`, { cause });
+}
+
+function text(bytes: Buffer): string {
+  return bytes.toString('utf8');
+}

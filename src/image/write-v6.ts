@@ -1,0 +1,287 @@
+import type { DigestAlgorithm } from '../lib/digest.ts';
+import { align8, writeU64 } from '../wire/rafs/bytes.ts';
+import { ChunkRecordLayout, encodeChunk } from '../wire/rafs/chunk.ts';
+import {
+  encodeBlobRowV6,
+  encodeChunkAddressV6,
+  encodeDeviceV6,
+  encodeExtendedInodeV6,
+  encodeSuperblockV6,
+} from '../wire/rafs/encode-v6.ts';
+import { compressors, digesters, SuperFlag } from '../wire/rafs/flags.ts';
+import { CHUNK_FORMAT_INDEXES, DataLayout, Dirent, INODE_SLOT } from '../wire/rafs/inode-v6.ts';
+import { BlobRowV6, DeviceV6 } from '../wire/rafs/superblock-v6.ts';
+import { XattrBodyV6, XattrEntryV6, xattrPrefixes } from '../wire/rafs/xattr.ts';
+import type { BuiltBlob } from './blob.ts';
+import { chunkFlags, type StoredChunk } from './chunker.ts';
+import type { BuildCompressor } from './compress.ts';
+import { ImageError } from './error.ts';
+import {
+  align4,
+  BLOCK_SIZE,
+  direntBlocks,
+  direntsOf,
+  inodeSizeV6,
+  type LayoutV6,
+  layoutV6,
+  type PlaceV6,
+  xattrIndexV6,
+  xattrSizeV6,
+} from './layout-v6.ts';
+import { FileType, type ImageNode, isDirectory, isRegular, isSymlink, type NumberedTree } from './node.ts';
+
+/** What a bootstrap says beside its tree. */
+export interface BootstrapOptions {
+  readonly chunkSize: number;
+  readonly compressor: BuildCompressor;
+  readonly digester: DigestAlgorithm;
+  readonly explicitUidGid: boolean;
+  /** The blob, unless the tree has no data. */
+  readonly blob: BuiltBlob | null;
+  /** Nodes to be read ahead at mount, in the order asked for; may be directories. */
+  readonly prefetch: readonly ImageNode[];
+}
+
+/** Devices are placed behind the bootstrap at multiples of this when an image is shown as one disk. */
+const SEGMENT_ALIGNMENT = 0x8_0000;
+const XATTR_UNITS_MAX = 0xffff;
+const XATTR_VALUE_MAX = 0xffff;
+/** EROFS file type by the type bits of st_mode, shifted right by 12. */
+const EROFS_TYPES: Readonly<Record<number, number>> = { 8: 1, 4: 2, 2: 3, 6: 4, 1: 5, 12: 6, 10: 7 };
+
+/** Superblock flags common to both versions. */
+export function superFlags(options: BootstrapOptions, hasXattr: boolean): number {
+  const compressor = {
+    none: SuperFlag.compressorNone,
+    lz4_block: SuperFlag.compressorLz4Block,
+    zstd: SuperFlag.compressorZstd,
+  }[options.compressor];
+  const digester = options.digester === 'blake3' ? SuperFlag.digesterBlake3 : SuperFlag.digesterSha256;
+  const owners = options.explicitUidGid ? SuperFlag.explicitUidGid : 0;
+  return compressor | digester | owners | (hasXattr ? SuperFlag.hasXattr : 0);
+}
+
+/** The EROFS-compatible bootstrap of a tree whose data has been stored. Throws ImageError where the format has no room. */
+export function writeBootstrapV6(tree: NumberedTree, options: BootstrapOptions): Buffer {
+  const layout = layoutV6(tree);
+  const blobs = options.blob === null ? [] : [options.blob];
+  const blobTableOffset = alignBlock(DeviceV6.base + blobs.length * DeviceV6.size);
+  const prefetchOffset = blobTableOffset + blobs.length * BlobRowV6.size;
+  // Without data there is nothing to read ahead, and nothing to put before the inodes.
+  const prefetch = blobs.length === 0 ? [] : options.prefetch;
+  const metaAddress = blobs.length === 0 ? 0 : alignBlock(prefetchOffset + prefetch.length * 4);
+  const chunkTable = collectChunks(tree, options.chunkSize);
+  const chunkTableOffset = alignBlock(metaAddress + layout.end);
+  const chunkTableSize = chunkTable.length * ChunkRecordLayout.size;
+  const out = Buffer.alloc(alignBlock(chunkTableOffset + chunkTableSize));
+  const view = new DataView(out.buffer, out.byteOffset, out.length);
+
+  const writer = new InodeWriter(out, view, layout, metaAddress, options.chunkSize);
+  writer.write(tree);
+  for (const [i, entry] of chunkTable.entries()) {
+    const record = { ...entry.chunk, flags: chunkFlags(entry.chunk), fileOffset: entry.fileOffset };
+    encodeChunk(view, chunkTableOffset + i * ChunkRecordLayout.size, record);
+  }
+  for (const [i, node] of prefetch.entries()) view.setUint32(prefetchOffset + i * 4, writer.nid(node), true);
+  for (const [i, blob] of blobs.entries()) {
+    encodeBlobRowV6(view, blobTableOffset + i * BlobRowV6.size, blobRow(blob, i, options));
+    encodeDeviceV6(view, i, {
+      blobId: blob.id,
+      blocks: Math.floor(blob.uncompressedSize / BLOCK_SIZE),
+      mappedBlockAddress: (Math.ceil(out.length / SEGMENT_ALIGNMENT) * SEGMENT_ALIGNMENT) / BLOCK_SIZE,
+    });
+  }
+  const hasXattr = tree.byIndex.some((node) => node.xattrs.length > 0);
+  const digestsInlined = blobs.length === 0 ? SuperFlag.inlinedChunkDigest : 0;
+  encodeSuperblockV6(view, {
+    rootNid: writer.nid(tree.root),
+    inos: tree.byIndex.length,
+    blocks: blobs.reduce((sum, blob) => sum + Math.floor(blob.uncompressedSize / BLOCK_SIZE), 0),
+    metaBlockAddress: metaAddress / BLOCK_SIZE,
+    extraDevices: blobs.length,
+    flags: superFlags(options, hasXattr) | SuperFlag.encryptionNone | digestsInlined,
+    chunkSize: options.chunkSize,
+    blobTableOffset,
+    blobTableSize: blobs.length * BlobRowV6.size,
+    chunkTableOffset,
+    chunkTableSize,
+    prefetchTableOffset: prefetch.length === 0 ? 0 : prefetchOffset,
+    prefetchTableSize: prefetch.length * 4,
+  });
+  return out;
+}
+
+function blobRow(blob: BuiltBlob, index: number, options: BootstrapOptions) {
+  const { chunkInfo } = blob;
+  return {
+    ...blob,
+    index,
+    chunkSize: options.chunkSize,
+    compressor: compressors.indexOf(options.compressor),
+    digester: digesters.indexOf(options.digester),
+    ciCompressor: compressors.indexOf(chunkInfo?.compressor ?? 'none'),
+    ciOffset: chunkInfo?.offset ?? 0,
+    ciCompressedSize: chunkInfo?.compressedSize ?? 0,
+    ciUncompressedSize: chunkInfo?.uncompressedSize ?? 0,
+  };
+}
+
+interface ChunkEntry {
+  readonly chunk: StoredChunk;
+  /** Where the last file that holds the chunk has it. */
+  readonly fileOffset: number;
+}
+
+/** Every chunk once, sorted by digest. */
+function collectChunks(tree: NumberedTree, chunkSize: number): ChunkEntry[] {
+  const entries = new Map<StoredChunk, ChunkEntry>();
+  for (const node of tree.byIndex) {
+    for (const [i, chunk] of node.chunks.entries()) entries.set(chunk, { chunk, fileOffset: i * chunkSize });
+  }
+  return [...entries.values()].sort((a, b) => Buffer.compare(a.chunk.digest, b.chunk.digest));
+}
+
+class InodeWriter {
+  readonly #out: Buffer;
+  readonly #view: DataView;
+  readonly #layout: LayoutV6;
+  readonly #metaAddress: number;
+  readonly #chunkSize: number;
+
+  constructor(out: Buffer, view: DataView, layout: LayoutV6, metaAddress: number, chunkSize: number) {
+    this.#out = out;
+    this.#view = view;
+    this.#layout = layout;
+    this.#metaAddress = metaAddress;
+    this.#chunkSize = chunkSize;
+  }
+
+  nid(node: ImageNode): number {
+    return this.#place(node).offset / INODE_SLOT;
+  }
+
+  write(tree: NumberedTree): void {
+    const parents = new Map<ImageNode, ImageNode>([[tree.root, tree.root]]);
+    for (const node of tree.byIndex) {
+      for (const child of node.children) parents.set(child, node);
+      if (node.first !== node) continue;
+      const at = this.#metaAddress + this.#place(node).offset;
+      this.#writeInode(node, at);
+      if (isDirectory(node)) this.#writeDirents(node, parents.get(node)!, at);
+      else if (isRegular(node)) this.#writeChunkAddresses(node, at);
+      else if (isSymlink(node)) this.#writeTarget(node, at);
+    }
+  }
+
+  #place(node: ImageNode): PlaceV6 {
+    return this.#layout.places.get(node)!;
+  }
+
+  #writeInode(node: ImageNode, at: number): void {
+    const place = this.#place(node);
+    const xattrSize = xattrSizeV6(node.xattrs);
+    const xattrCount = xattrSize === 0 ? 0 : (xattrSize - XattrBodyV6.size) / 4 + 1;
+    if (xattrCount > XATTR_UNITS_MAX) {
+      throw new ImageError(
+        'IMAGE_BAD_XATTR',
+        `${node.sourcePath}: extended attributes larger than v6 can hold`,
+      );
+    }
+    encodeExtendedInodeV6(this.#view, at, {
+      ...node,
+      layout: place.layout,
+      xattrCount,
+      union: this.#union(node, place),
+    });
+    if (xattrSize > 0) this.#writeXattrs(node, at);
+  }
+
+  #union(node: ImageNode, place: PlaceV6): number {
+    if (isDirectory(node) || isSymlink(node)) {
+      return Math.floor((this.#metaAddress + place.dataOffset) / BLOCK_SIZE);
+    }
+    return isRegular(node) ? this.#chunkFormat(node) : node.rdev;
+  }
+
+  /** A file stored in one piece is described as one large chunk, so that the kernel shares its pages. */
+  #chunkFormat(node: ImageNode): number {
+    const { chunks } = node;
+    const size = this.#chunkSize;
+    const inOnePiece = chunks.every((chunk, i) => {
+      const previous = chunks[i - 1];
+      return (
+        previous === undefined ||
+        (previous.blobIndex === chunk.blobIndex &&
+          previous.uncompressedOffset + size === chunk.uncompressedOffset)
+      );
+    });
+    const span = inOnePiece && node.size > size ? 2 ** Math.ceil(Math.log2(node.size)) : size;
+    return CHUNK_FORMAT_INDEXES | Math.log2(span / BLOCK_SIZE);
+  }
+
+  #writeXattrs(node: ImageNode, inodeAt: number): void {
+    let at = inodeAt + inodeSizeV6(node) - xattrSizeV6(node.xattrs) + XattrBodyV6.size;
+    for (const { name, value } of node.xattrs) {
+      if (value.length > XATTR_VALUE_MAX) {
+        throw new ImageError(
+          'IMAGE_BAD_XATTR',
+          `${node.sourcePath}: value of ${name} is longer than 65535 bytes`,
+        );
+      }
+      const index = xattrIndexV6(name);
+      const suffix = name.subarray(xattrPrefixes[index]!.length);
+      this.#out[at + XattrEntryV6.nameLength] = suffix.length;
+      this.#out[at + XattrEntryV6.nameIndex] = index;
+      this.#view.setUint16(at + XattrEntryV6.valueSize, value.length, true);
+      this.#out.set(suffix, at + XattrEntryV6.size);
+      this.#out.set(value, at + XattrEntryV6.size + suffix.length);
+      at += align4(XattrEntryV6.size + suffix.length + value.length);
+    }
+  }
+
+  #writeChunkAddresses(node: ImageNode, inodeAt: number): void {
+    const at = align8(inodeAt + inodeSizeV6(node));
+    for (const [i, chunk] of node.chunks.entries()) {
+      encodeChunkAddressV6(this.#view, at + i * 8, {
+        blobIndex: chunk.blobIndex,
+        index: chunk.index,
+        blockAddress: chunk.uncompressedOffset / BLOCK_SIZE,
+      });
+    }
+  }
+
+  #writeTarget(node: ImageNode, inodeAt: number): void {
+    this.#out.set(node.target, this.#tailAt(node, inodeAt, 0));
+  }
+
+  #writeDirents(node: ImageNode, parent: ImageNode, inodeAt: number): void {
+    const { blocks } = direntBlocks(direntsOf(node, parent));
+    for (const [i, block] of blocks.entries()) {
+      const whole = (i + 1) * BLOCK_SIZE <= node.size;
+      const at = whole ? this.#dataAt(node, i) : this.#tailAt(node, inodeAt, i);
+      let nameOffset = block.length * Dirent.size;
+      for (const [k, entry] of block.entries()) {
+        const direntAt = at + k * Dirent.size;
+        writeU64(this.#view, direntAt + Dirent.nid, this.nid(entry.node));
+        this.#view.setUint16(direntAt + Dirent.nameOffset, nameOffset, true);
+        this.#out[direntAt + Dirent.type] = EROFS_TYPES[(entry.node.mode & FileType.mask) >> 12] ?? 0;
+        this.#out.set(entry.name, at + nameOffset);
+        nameOffset += entry.name.length;
+      }
+    }
+  }
+
+  #dataAt(node: ImageNode, block: number): number {
+    return this.#metaAddress + this.#place(node).dataOffset + block * BLOCK_SIZE;
+  }
+
+  /** The last, partly filled block. */
+  #tailAt(node: ImageNode, inodeAt: number, block: number): number {
+    const inline = this.#place(node).layout === DataLayout.flatInline;
+    return inline ? inodeAt + inodeSizeV6(node) : this.#dataAt(node, block);
+  }
+}
+
+function alignBlock(value: number): number {
+  return Math.ceil(value / BLOCK_SIZE) * BLOCK_SIZE;
+}
