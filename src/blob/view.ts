@@ -46,5 +46,9 @@ export interface ChunkFetcher {
    * `done(0, null)`: the chunks' bits are set. `done(0, pieces)`: 'bytes' delivery, the uncompressed bytes of each chunk in order.
    * `done(-errno, null)`: EIO after the source's retries. Runs on the calling thread, never before `fetch` returns.
    */
-  fetch(blob: BlobView, chunks: readonly ChunkRef[], done: (result: number, pieces: readonly Uint8Array[] | null) => void): void;
+  fetch(
+    blob: BlobView,
+    chunks: readonly ChunkRef[],
+    done: (result: number, pieces: readonly Uint8Array[] | null) => void,
+  ): void;
 }

@@ -1,0 +1,126 @@
+import { closeSync, constants, fstatSync, ftruncateSync, openSync, readSync, writeSync } from 'node:fs';
+import { BlobError } from '../wire/blob-error.ts';
+import {
+  ChunkMapHeader,
+  chunkMapBytes,
+  decodeChunkMapHeader,
+  encodeChunkMapHeader,
+} from '../wire/chunk-map.ts';
+
+/**
+ * The chunk map on disk. Other processes may use the same file: a bit is set by reading its byte again and writing it back, so a bit of theirs
+ * may be lost, which costs one more fetch, but no bit is ever set for data that was not written.
+ *
+ * The calls are synchronous: one byte of the page cache costs less than a hop to a pool thread.
+ */
+export class ChunkMapFile {
+  readonly #fd: number;
+  readonly #count: number;
+  readonly #byte = Buffer.alloc(1);
+  /** The header says that all chunks are ready; the bits need not be looked at. */
+  readonly allReady: boolean;
+
+  private constructor(fd: number, count: number, allReady: boolean) {
+    this.#fd = fd;
+    this.#count = count;
+    this.allReady = allReady;
+  }
+
+  /** Opens or creates the map of `count` chunks. Throws BlobError BLOB_BAD_CHUNK_MAP for a file that is not one or has another size. */
+  static open(path: string, count: number): ChunkMapFile {
+    const fd = openSync(path, constants.O_RDWR | constants.O_CREAT, 0o644);
+    try {
+      return new ChunkMapFile(fd, count, prepare(fd, path, count));
+    } catch (error) {
+      closeSync(fd);
+      throw error;
+    }
+  }
+
+  /** Copies the bits into `into`. */
+  load(into: Uint8Array): void {
+    if (this.allReady) {
+      for (let i = 0; i < this.#count; i++) into[i >> 3]! |= 0x80 >> (i & 7);
+      return;
+    }
+    const bytes = Buffer.alloc(chunkMapBytes(this.#count));
+    readFully(this.#fd, bytes, ChunkMapHeader.size);
+    into.set(bytes);
+  }
+
+  /** Whether the chunk's bit is set in the file now. */
+  has(index: number): boolean {
+    if (this.allReady) return true;
+    const read = readSync(this.#fd, this.#byte, 0, 1, ChunkMapHeader.size + (index >> 3));
+    return read === 1 && (this.#byte[0]! & (0x80 >> (index & 7))) !== 0;
+  }
+
+  /** Sets the chunk's bit; its data must have been written before. Throws the file's error. */
+  set(index: number): void {
+    this.#update(index, 0x80 >> (index & 7), 0);
+  }
+
+  /** Clears the bit of a chunk whose cached bytes are wrong. */
+  clear(index: number): void {
+    if (!this.allReady) this.#update(index, 0, 0x80 >> (index & 7));
+  }
+
+  close(): void {
+    closeSync(this.#fd);
+  }
+
+  #update(index: number, set: number, clear: number): void {
+    const at = ChunkMapHeader.size + (index >> 3);
+    const read = readSync(this.#fd, this.#byte, 0, 1, at);
+    const old = read === 1 ? this.#byte[0]! : 0;
+    const value = (old | set) & ~clear;
+    if (value === old) return;
+    this.#byte[0] = value;
+    writeSync(this.#fd, this.#byte, 0, 1, at);
+  }
+}
+
+/** Returns whether all chunks are ready, and says so in the header as the original does when it opens a complete map. */
+function prepare(fd: number, path: string, count: number): boolean {
+  const size = ChunkMapHeader.size + chunkMapBytes(count);
+  const found = fstatSync(fd).size;
+  if (found === 0) ftruncateSync(fd, size);
+  else if (found !== size) {
+    const rule = `must be ${size} for ${count} chunks; remove the file to start anew`;
+    throw new BlobError('BLOB_BAD_CHUNK_MAP', `${path}: size = ${found}, ${rule}`);
+  }
+  const header = Buffer.alloc(ChunkMapHeader.size);
+  readFully(fd, header, 0);
+  const state = decodeChunkMapHeader(header, path);
+  if (state === 'new') writeSync(fd, encodeChunkMapHeader(false), 0, ChunkMapHeader.size, 0);
+  if (state === 'ready') return true;
+  const bits = Buffer.alloc(chunkMapBytes(count));
+  readFully(fd, bits, ChunkMapHeader.size);
+  if (count === 0 || countBits(bits, count) < count) return false;
+  writeSync(fd, encodeChunkMapHeader(true), 0, ChunkMapHeader.size, 0);
+  return true;
+}
+
+function readFully(fd: number, into: Uint8Array, at: number): void {
+  let done = 0;
+  while (done < into.length) {
+    const read = readSync(fd, into, done, into.length - done, at + done);
+    if (read === 0) return;
+    done += read;
+  }
+}
+
+function countBits(bytes: Uint8Array, count: number): number {
+  let total = 0;
+  for (let i = 0; i < count; i++) if (bytes[i >> 3]! & (0x80 >> (i & 7))) total++;
+  return total;
+}
+
+/** Sets bit `index` (MSB first) of a map shared with queue workers. */
+export function setReady(ready: Uint8Array, index: number): void {
+  Atomics.or(ready, index >> 3, 0x80 >> (index & 7));
+}
+
+export function isReady(ready: Uint8Array, index: number): boolean {
+  return (Atomics.load(ready, index >> 3) & (0x80 >> (index & 7))) !== 0;
+}

@@ -1,0 +1,55 @@
+import type { Addon } from '../native/addon.ts';
+import { BlobError } from '../wire/blob-error.ts';
+import type { Compressor } from '../wire/rafs/flags.ts';
+
+/** Decompressors as this room needs them: the output size is known and must be met exactly. */
+export interface Codecs {
+  /** `src` itself for `none`. Rejects with a BlobError when the output is not exactly `size` bytes. */
+  decompress(compressor: Compressor, src: Uint8Array, size: number): Promise<Uint8Array>;
+  /** Raw inflate of an indexed-gzip context. Throws BlobError. */
+  inflateContext(
+    src: Uint8Array,
+    size: number,
+    bits: number,
+    byte: number,
+    dictionary: Uint8Array | null,
+  ): Uint8Array;
+  crc32c(bytes: Uint8Array): number;
+}
+
+const kinds = { lz4_block: 1, gzip: 2, zstd: 3 } as const;
+
+/** The addon's decoders, on its pool threads. */
+export function addonCodecs(addon: Pick<Addon, 'decodeAsync' | 'zranDecode' | 'crc32c'>): Codecs {
+  return {
+    decompress(compressor, src, size) {
+      if (compressor === 'none') return Promise.resolve(exactly(src, size, compressor));
+      const dst = Buffer.allocUnsafeSlow(size);
+      return new Promise((resolve, reject) => {
+        const started = addon.decodeAsync(kinds[compressor], src, dst, (produced) => {
+          if (produced === size) resolve(dst);
+          else reject(mismatch(compressor, produced, size));
+        });
+        if (started < 0) reject(mismatch(compressor, started, size));
+      });
+    },
+    inflateContext(src, size, bits, byte, dictionary) {
+      const dst = Buffer.allocUnsafeSlow(size);
+      const produced = addon.zranDecode(src, dst, bits, byte, dictionary);
+      if (produced !== size) throw mismatch('zran', produced, size);
+      return dst;
+    },
+    crc32c: (bytes) => addon.crc32c(bytes) >>> 0,
+  };
+}
+
+/** `bytes` if there are `size` of them; otherwise throws BlobError. */
+export function exactly(bytes: Uint8Array, size: number, what: string): Uint8Array {
+  if (bytes.length !== size) throw mismatch(what, bytes.length, size);
+  return bytes;
+}
+
+function mismatch(what: string, produced: number, size: number): BlobError {
+  const got = produced < 0 ? `error ${-produced}` : `${produced} bytes`;
+  return new BlobError('BLOB_CORRUPT', `${what} data: expected ${size} uncompressed bytes, got ${got}`);
+}
