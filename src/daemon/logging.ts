@@ -2,7 +2,7 @@
  * Logging. pino is loaded after the API socket is bound; lines that come earlier wait for it. Level names are upstream's.
  */
 import { renameSync, statSync } from 'node:fs';
-import type { Logger } from 'pino';
+import type { Logger, LoggerOptions } from 'pino';
 
 export type Level = 'trace' | 'debug' | 'info' | 'warn' | 'error';
 type Fields = Record<string, unknown>;
@@ -60,9 +60,9 @@ export class Log {
     const { file, rotationSizeMb } = this.#options;
     const path = file === null ? null : /\.[^/.]+$/.test(file) ? file : `${file}.log`;
     const destination = pino.destination({ dest: path ?? 2, sync: true, mkdir: false });
-    const options = {
+    const options: LoggerOptions = {
       level: this.#level === 'off' ? 'silent' : this.#level,
-      base: undefined,
+      base: null,
       formatters: { level: (label: string) => ({ level: label }) },
       timestamp: pino.stdTimeFunctions.isoTime,
     };

@@ -29,7 +29,10 @@ export type ToWorker =
   | { type: 'memory'; id: number; device: number }
   /** The front-end went, or the device was reset: the FUSE session begins anew. */
   | { type: 'session'; id: number }
-  | { type: 'metrics'; id: number }
+  /** Answered with the CounterSnapshot of a mount; `takeLatest` clears the list of inodes read lately. */
+  | { type: 'metrics'; id: number; serial: number; takeLatest: boolean }
+  /** Answered with the requests being served, as GET /api/v1/metrics/inflight shows them. */
+  | { type: 'inflight'; id: number }
   | { type: 'fetched'; fetch: number; result: number; pieces: readonly Uint8Array[] | null }
   | { type: 'stop'; id: number };
 

@@ -102,9 +102,14 @@ export class WorkerPool implements QueueHost {
     await this.#askAll({ type: 'unmount', serial });
   }
 
-  /** Each started worker's counters. */
-  async metrics(): Promise<unknown[]> {
-    return (await this.#askAll({ type: 'metrics' })).map((ack) => ack.value);
+  /** Each started worker's counters of a mount (null where it does not know the mount). */
+  async metrics(serial: number, takeLatest: boolean): Promise<unknown[]> {
+    return (await this.#askAll({ type: 'metrics', serial, takeLatest })).map((ack) => ack.value ?? null);
+  }
+
+  /** Each started worker's parked requests. */
+  async inflight(): Promise<unknown[][]> {
+    return (await this.#askAll({ type: 'inflight' })).map((ack) => (ack.value ?? []) as unknown[]);
   }
 
   /** Ends all workers; those that do not answer in time are terminated. */

@@ -1,0 +1,28 @@
+/** What mounting needs of blob storage; implemented over the rooms `blob` and `source`. */
+import type { BlobView, ChunkRef } from '../blob/view.ts';
+import type { Bootstrap } from '../rafs/bootstrap.ts';
+import type { Config } from './config/config.ts';
+
+/** The blobs of one mount, in the order of the bootstrap's blob table. */
+export interface OpenBlobs {
+  readonly views: readonly BlobView[];
+  /** GET /api/v1/metrics/backend. */
+  backendMetrics(): unknown;
+  /** GET /api/v1/metrics/blobcache; undefined without a cache. */
+  cacheMetrics(): unknown;
+  /** Only when no worker uses the views any more. */
+  close(): Promise<void>;
+}
+
+export interface BlobStorage {
+  /** Opens all blobs of `bootstrap`; `source` is the mounted file, whose name stands in for an inlined blob's id. */
+  open(config: Config, bootstrap: Bootstrap, source: string): Promise<OpenBlobs>;
+  /** Writes the bootstrap at the end of the blob `source` to a file and answers its path. */
+  extractBootstrap(config: Config, source: string): Promise<string>;
+  fetch(
+    blob: number,
+    chunks: readonly ChunkRef[],
+    done: (result: number, pieces: readonly Uint8Array[] | null) => void,
+  ): void;
+  close(): Promise<void>;
+}
