@@ -45,6 +45,9 @@ const SEEK_HOLE = 4;
 const REPORTED_MAX = 1024;
 const ZEROS: Uint8Array = new Uint8Array(65536);
 
+/** In place of a descriptor: zeros. Not -1, which a blob without cache file has. */
+const HOLE = -2;
+
 /** Outcomes of looking at the chunks of a read. */
 const READY = 0;
 const MISSING = 1;
@@ -298,16 +301,16 @@ export class RafsFileSystem implements FileSystem {
   #send(lo: number, offset: number, end: number, sink: ReadSink): number {
     const at = this.#chunk;
     const last = Math.floor((end - 1) / this.#chunkSize);
-    let fd = -1;
+    let fd = HOLE;
     let start = 0;
     let length = 0;
     for (let i = Math.floor(offset / this.#chunkSize); i <= last; i++) {
       this.#image.chunk(lo, i, at);
       const from = Math.max(offset, i * this.#chunkSize);
       const size = Math.min(end, (i + 1) * this.#chunkSize) - from;
-      const chunkFd = at.hole ? -1 : this.#blobs[at.blob]!.fd;
+      const chunkFd = at.hole ? HOLE : this.#blobs[at.blob]!.fd;
       const chunkStart = at.offset + from - i * this.#chunkSize;
-      if (length > 0 && chunkFd === fd && (fd === -1 || chunkStart === start + length)) {
+      if (length > 0 && chunkFd === fd && (fd === HOLE || chunkStart === start + length)) {
         length += size;
         continue;
       }
@@ -323,7 +326,7 @@ export class RafsFileSystem implements FileSystem {
 
   /** `length`, or what READ must answer instead: PENDING, -errno; -EIO for a cache file that ends too early. */
   #sendRun(sink: ReadSink, fd: number, start: number, length: number): number {
-    if (fd !== -1) {
+    if (fd !== HOLE) {
       const sent = sink.fromFile(fd, start, length);
       return sent >= 0 && sent !== length ? -EIO : sent;
     }
