@@ -67,7 +67,7 @@ export class GuestMemory {
   readonly #arena: Arena;
 
   /** `size` bytes, a multiple of 8 KiB; the hole lies in the middle. */
-  constructor(addon: Addon, size = 16 << 20) {
+  constructor(addon: Addon, size: number = 16 << 20) {
     this.#addon = addon;
     this.size = size;
     this.fd = addon.memfdCreate('guest', size);

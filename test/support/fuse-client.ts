@@ -325,7 +325,7 @@ export class FuseClient {
     nodeid: bigint,
     length: number,
     take: (bytes: Uint8Array) => void,
-    size = 128 << 10,
+    size: number = 128 << 10,
   ): Promise<void> {
     for (let offset = 0; offset < length; ) {
       const bytes = await this.read(nodeid, offset, Math.min(size, length - offset));
