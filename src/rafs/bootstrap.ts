@@ -11,6 +11,7 @@ import {
 import { INODE_SLOT } from '../wire/rafs/inode-v6.ts';
 import * as v5 from '../wire/rafs/superblock-v5.ts';
 import * as v6 from '../wire/rafs/superblock-v6.ts';
+import { withLegacyChunks } from './legacy-chunks.ts';
 
 /**
  * A data blob as the bootstrap describes it. For v5, whose table has fewer columns, compressor and digester are the image's and the
@@ -93,6 +94,8 @@ export type Bootstrap = BootstrapV5 | BootstrapV6;
 export interface BootstrapV5 extends Common {
   readonly version: 5;
   readonly superblock: v5.DecodedSuperblockV5;
+  /** Images without chunk indices: by blob, the sorted uncompressed offsets of its chunks, whose places are the indices. Otherwise null. */
+  readonly legacyOffsets: readonly Float64Array[] | null;
 }
 export interface BootstrapV6 extends Common {
   readonly version: 6;
@@ -133,8 +136,9 @@ function openV5(view: DataView, name: string): BootstrapV5 {
   );
   const superblock = v5.decodeSuperblockV5(view);
   const { inodeTableEntries, prefetchTableEntries, prefetchTableOffset } = superblock;
-  return {
+  return withLegacyChunks({
     version: 5,
+    legacyOffsets: null,
     name,
     view,
     bytes: new Uint8Array(view.buffer as ArrayBuffer),
@@ -160,7 +164,7 @@ function openV5(view: DataView, name: string): BootstrapV5 {
       prefetch_table_offset: prefetchTableOffset,
       prefetch_table_entries: prefetchTableEntries,
     },
-  };
+  });
 }
 
 function openV6(view: DataView, name: string): BootstrapV6 {

@@ -45,6 +45,7 @@ export class ImageV5 implements Image {
   readonly #blobs: number;
   readonly #digester: 'blake3' | 'sha256';
   readonly #validate: boolean;
+  readonly #legacyOffsets: readonly Float64Array[] | null;
   /** One bit per inode that passed `check`. */
   readonly #checked: Uint8Array;
 
@@ -57,6 +58,7 @@ export class ImageV5 implements Image {
     this.#blobs = bootstrap.blobs.length;
     this.#digester = digesterOf(bootstrap.flags);
     this.#validate = validate;
+    this.#legacyOffsets = bootstrap.legacyOffsets;
     this.#checked = new Uint8Array((this.#entries >> 3) + 1);
   }
 
@@ -161,8 +163,21 @@ export class ImageV5 implements Image {
     out.index = view.getUint32(at + CHUNK.index, true);
     out.offset = readU64(view, at + CHUNK.uncompressedOffset);
     if (out.blob >= this.#blobs) return this.#bad('chunk blob index');
+    if (this.#legacyOffsets !== null) {
+      out.index = legacyIndex(this.#legacyOffsets[out.blob]!, out.offset);
+      if (out.index < 0) return this.#bad('chunk uncompressed offset');
+    }
     if (view.getUint32(at + CHUNK.uncompressedSize, true) < size) return this.#bad('chunk uncompressed size');
     return 0;
+  }
+
+  /** Visits the chunk records of a regular file; nothing for other or damaged inodes. */
+  eachChunkRecord(lo: number, visit: (at: number) => void): void {
+    if (this.check(lo) !== 0 || (this.mode(lo) & S_IFMT) !== S_IFREG) return;
+    const record = this.#record(lo);
+    const start = this.#chunks(record);
+    const count = this.#view.getUint32(record + InodeV5.childCount, true);
+    for (let i = 0; i < count; i++) visit(start + i * CHUNK.size);
   }
 
   getxattr(
@@ -409,4 +424,16 @@ export class ImageV5 implements Image {
     this.fault = fault;
     return -EIO;
   }
+}
+
+/** Place of `offset` in a sorted list, or -1. */
+function legacyIndex(offsets: Float64Array, offset: number): number {
+  let low = 0;
+  let high = offsets.length;
+  while (low < high) {
+    const middle = (low + high) >>> 1;
+    if (offsets[middle]! < offset) low = middle + 1;
+    else high = middle;
+  }
+  return offsets[low] === offset ? low : -1;
 }

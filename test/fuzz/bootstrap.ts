@@ -36,6 +36,8 @@ export function fuzzBootstrap(seed: number, iterations: number): FuzzResult {
   for (let i = 0; i < iterations; i++) {
     const original = originals[random(originals.length)]!;
     const mutant = mutate(original, random);
+    // Without its extended blob table a v5 image takes the path of images of 2020.
+    if (random(4) === 0 && mutant[0] === 0x53) mutant.fill(0, 68, 80);
     try {
       explore(mutant.buffer as ArrayBuffer, random, result);
     } catch (error) {
