@@ -6,7 +6,7 @@ import type { Compressor } from '../wire/rafs/flags.ts';
 export interface Codecs {
   /** `src` itself for `none`. Rejects with a BlobError when the output is not exactly `size` bytes. */
   decompress(compressor: Compressor, src: Uint8Array, size: number): Promise<Uint8Array>;
-  /** Raw inflate of an indexed-gzip context. Throws BlobError. */
+  /** Raw inflate of an indexed-gzip context; the high `bits` bits of `byte` come first. Throws BlobError. */
   inflateContext(
     src: Uint8Array,
     size: number,

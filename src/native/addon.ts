@@ -74,7 +74,14 @@ export interface Addon {
   /** Zeroes num, addresses, base, closes kick, call, err. */
   ringReset(device: number, queue: number): number;
   /** Maps an in-flight region (vhost-user INFLIGHT_SHMFD) for all queues; -EINVAL when sizes do not fit. */
-  inflightSet(device: number, fd: number, offset: number, size: number, queues: number, queueSize: number): number;
+  inflightSet(
+    device: number,
+    fd: number,
+    offset: number,
+    size: number,
+    queues: number,
+    queueSize: number,
+  ): number;
 
   // --- rings, on the thread that serves them ----------------------------------------------------------
   /**
@@ -82,7 +89,15 @@ export interface Addon {
    * `slots` is the memory described in `ring.ts`. `onKick` runs on this thread. Returns a ring handle.
    * -EINVAL num/addresses unset or misaligned, -EFAULT outside guest memory, -EBUSY attached already.
    */
-  ringAttach(device: number, queue: number, requests: ArrayBuffer, replies: ArrayBuffer, state: Int32Array, slotCount: number, onKick: () => void): number;
+  ringAttach(
+    device: number,
+    queue: number,
+    requests: ArrayBuffer,
+    replies: ArrayBuffer,
+    state: Int32Array,
+    slotCount: number,
+    onKick: () => void,
+  ): number;
   /** Stops polling, abandons requests in flight (their slots become free), stores the base. Returns the base. */
   ringDetach(ring: number): number;
   /**
@@ -98,14 +113,29 @@ export interface Addon {
    * Scatters `length` bytes of `bytes` from `offset` behind the first `skip` bytes of the slot's writable part.
    * For replies that do not fit the slot's reply area. Returns the bytes written.
    */
-  ringWrite(ring: number, slot: number, skip: number, bytes: Uint8Array, offset: number, length: number): number;
+  ringWrite(
+    ring: number,
+    slot: number,
+    skip: number,
+    bytes: Uint8Array,
+    offset: number,
+    length: number,
+  ): number;
   /**
    * preadv2(RWF_NOWAIT, or plain where unsupported) from `fd` at `fileOffset` straight into the slot's writable part behind `skip` bytes.
    * Returns bytes read, -EAGAIN when the page cache does not have them (use ringReadBlocking), -EFAULT, or the file's errno.
    */
   ringRead(ring: number, slot: number, skip: number, fd: number, fileOffset: number, length: number): number;
   /** The same on a pool thread; `done` gets bytes or -errno on this thread. The slot stays in flight meanwhile. */
-  ringReadBlocking(ring: number, slot: number, skip: number, fd: number, fileOffset: number, length: number, done: (result: number) => void): number;
+  ringReadBlocking(
+    ring: number,
+    slot: number,
+    skip: number,
+    fd: number,
+    fileOffset: number,
+    length: number,
+    done: (result: number) => void,
+  ): number;
   /** Allows notifications and looks once more: 1 = there is work (do not sleep), 0 = sleep. */
   ringArm(ring: number): number;
   /** Counters since attach: [popped, completed, malformed, notified, kicks]. */
@@ -117,10 +147,16 @@ export interface Addon {
   /** Whole zstd frame. Bytes produced or -EBADMSG. */
   zstdDecode(src: Uint8Array, dst: Uint8Array): number;
   /**
-   * Raw inflate of one indexed-gzip (zran) context: primes `bits` bits of `byte`, sets `dictionary`, and produces exactly dst.length bytes,
+   * Raw inflate of one indexed-gzip (zran) context: primes the high `bits` bits of `byte` (as stored in the context), sets `dictionary`, and produces exactly dst.length bytes,
    * crossing gzip member boundaries. -EBADMSG on damage.
    */
-  zranDecode(src: Uint8Array, dst: Uint8Array, bits: number, byte: number, dictionary: Uint8Array | null): number;
+  zranDecode(
+    src: Uint8Array,
+    dst: Uint8Array,
+    bits: number,
+    byte: number,
+    dictionary: Uint8Array | null,
+  ): number;
   /** The same decoders on a pool thread; kind 1 lz4, 2 gzip member, 3 zstd. */
   decodeAsync(kind: number, src: Uint8Array, dst: Uint8Array, done: (result: number) => void): number;
   /** CRC-32C (Castagnoli). */

@@ -20,8 +20,21 @@ export const referenceCodecs: Codecs = {
     }
   },
   inflateContext(src, size, bits, byte, dictionary) {
-    const options = { finishFlush: constants.Z_SYNC_FLUSH, ...(dictionary && { dictionary }) };
-    return exactly(inflateRawSync(primed(src, bits, byte), options).subarray(0, size), size, 'zran');
+    const parts: Buffer[] = [];
+    let left = size;
+    let input = primed(src, bits, byte);
+    let options = { finishFlush: constants.Z_SYNC_FLUSH, ...(dictionary && { dictionary }) };
+    while (left > 0 && input.length > 0) {
+      const { buffer, engine } = inflateRawSync(input, { ...options, info: true }) as unknown as Inflated;
+      parts.push(buffer.subarray(0, left));
+      left -= parts.at(-1)!.length;
+      // The next gzip member begins behind the trailer of this one.
+      const end = engine.bytesWritten - (parts.length === 1 && bits > 0 ? 1 : 0) + 8;
+      input = parts.length === 1 ? src.subarray(end) : input.subarray(engine.bytesWritten + 8);
+      input = input.subarray(gzipHeaderSize(input));
+      options = { finishFlush: constants.Z_SYNC_FLUSH };
+    }
+    return exactly(Buffer.concat(parts), size, 'zran');
   },
   crc32c: (bytes) => crc32c(Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length)) >>> 0,
 };
@@ -30,11 +43,26 @@ export const referenceCodecs: Codecs = {
 function primed(src: Uint8Array, bits: number, byte: number): Uint8Array {
   if (bits === 0) return src;
   const out = new Uint8Array(src.length + 1);
-  let carry = byte & ((1 << bits) - 1);
+  let carry = byte >> (8 - bits);
   for (let i = 0; i < src.length; i++) {
     out[i] = carry | ((src[i]! << bits) & 0xff);
     carry = src[i]! >> (8 - bits);
   }
   out[src.length] = carry;
   return out;
+}
+
+interface Inflated {
+  readonly buffer: Buffer;
+  readonly engine: { readonly bytesWritten: number };
+}
+
+/** RFC 1952: 10 bytes, then what the flags announce. */
+function gzipHeaderSize(bytes: Uint8Array): number {
+  if (bytes.length < 10) return bytes.length;
+  const flags = bytes[3]!;
+  let at = 10;
+  if (flags & 4) at += 2 + bytes[at]! + (bytes[at + 1]! << 8);
+  for (const flag of [8, 16]) if (flags & flag) at = bytes.indexOf(0, at) + 1;
+  return flags & 2 ? at + 2 : at;
 }
