@@ -157,7 +157,9 @@ async function runCreate(source: string, flags: CreateFlags, command: Command): 
     const json = outputJson(version(), flags.bootstrap ?? result.bootstrapPath, options, result, seconds);
     writeFileSync(flags.outputJson, `${JSON.stringify(json, null, 2)}\n`);
   }
-  const level = LOG_LEVELS.indexOf(command.optsWithGlobals<{ logLevel: (typeof LOG_LEVELS)[number] }>().logLevel);
+  const level = LOG_LEVELS.indexOf(
+    command.optsWithGlobals<{ logLevel: (typeof LOG_LEVELS)[number] }>().logLevel,
+  );
   if (level >= LOG_LEVELS.indexOf('info')) process.stdout.write(summary(result, seconds));
 }
 
