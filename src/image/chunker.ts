@@ -1,5 +1,4 @@
 import { closeSync, constants, fstatSync, openSync, readSync } from 'node:fs';
-import { setImmediate as nextTurn } from 'node:timers/promises';
 import { crc32c } from '@node-rs/crc32';
 import { type DigestAlgorithm, digest } from '../lib/digest.ts';
 import { ChunkFlag } from '../wire/rafs/chunk.ts';
@@ -7,6 +6,7 @@ import type { OutputFile } from './blob-writer.ts';
 import { type BuildCompressor, compressIfSmaller } from './compress.ts';
 import { ImageError, reason } from './error.ts';
 import { type ImageNode, isRegular } from './node.ts';
+import type { Turns } from './turns.ts';
 
 /** A chunk in the blob being built. `compressedOffset` and `compressedSize` are final once `Chunker.finish` is done. */
 export interface StoredChunk {
@@ -29,7 +29,7 @@ export interface ChunkerOptions {
   readonly digester: DigestAlgorithm;
   /** Start of every chunk in the uncompressed image is a multiple of this: 4096 in v6, 1 in v5. */
   readonly alignment: number;
-  readonly signal?: AbortSignal | undefined;
+  readonly turns: Turns;
   readonly onChunk?: (bytes: number) => void;
 }
 
@@ -38,8 +38,6 @@ const CHUNK_INDEX_MAX = 0xfffffe;
 /** Chunks being compressed at a time, and their bytes: enough for every pool thread while this one reads ahead. */
 const IN_FLIGHT_MAX = 16;
 const IN_FLIGHT_BYTES_MAX = 32 << 20;
-/** How long reading may keep the event loop (and so a signal) waiting. */
-const TURN_MS = 20;
 /** Larger v6 addresses do not fit a chunk-info entry: 40 bits compressed, 44 bits uncompressed. */
 const COMPRESSED_MAX = 2 ** 40;
 const UNCOMPRESSED_MAX = 2 ** 44;
@@ -57,7 +55,6 @@ export class Chunker {
   readonly #inFlight: InFlight[] = [];
   #inFlightBytes = 0;
   #scratch: Buffer;
-  #lastTurn = performance.now();
   /** Distinct chunks in blob order. */
   readonly chunks: StoredChunk[] = [];
   /** Bytes of the uncompressed image, padding included. */
@@ -93,7 +90,8 @@ export class Chunker {
         const bytes = this.#scratch.subarray(0, length);
         readFully(fd, bytes, offset, node);
         chunks.push(this.#find(bytes) ?? (await this.#store(bytes)));
-        await this.#giveWay();
+        const turn = this.#options.turns.next();
+        if (turn !== undefined) await turn;
       }
       return chunks;
     } finally {
@@ -163,13 +161,6 @@ export class Chunker {
     chunk.compressedSize = packed.length;
     this.#out.write(packed);
     if (this.#out.size > COMPRESSED_MAX) throw new ImageError('IMAGE_TOO_LARGE', 'blob larger than 1 TiB');
-  }
-
-  async #giveWay(): Promise<void> {
-    if (performance.now() - this.#lastTurn < TURN_MS) return;
-    await nextTurn();
-    this.#lastTurn = performance.now();
-    if (this.#options.signal?.aborted) throw new ImageError('IMAGE_ABORTED', 'interrupted');
   }
 }
 

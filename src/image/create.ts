@@ -4,9 +4,9 @@ import { type BuiltBlob, FEATURES_V5, FEATURES_V6, writeChunkInfo } from './blob
 import { type Destination, OutputFile } from './blob-writer.ts';
 import { Chunker } from './chunker.ts';
 import type { BuildCompressor } from './compress.ts';
-import { ImageError } from './error.ts';
 import { assignInodes, isRegular, type NumberedTree } from './node.ts';
 import { matchPrefetch, type PrefetchMatch } from './prefetch.ts';
+import { Turns } from './turns.ts';
 import { type WhiteoutSpec, walk } from './walk.ts';
 import { writeBootstrapV5 } from './write-v5.ts';
 import { type BootstrapOptions, writeBootstrapV6 } from './write-v6.ts';
@@ -61,20 +61,23 @@ export interface CreateResult {
  */
 export async function create(options: CreateOptions): Promise<CreateResult> {
   const progress: Progress = { entries: 0, bytes: 0, bytesTotal: 0 };
-  const root = walk(options.source, {
+  const turns = new Turns(options.signal);
+  const root = await walk(options.source, {
     whiteoutSpec: options.whiteoutSpec,
     explicitUidGid: options.explicitUidGid,
     onEntry: () => {
       progress.entries++;
       options.onProgress?.(progress);
+      return turns.next();
     },
   });
+  turns.check();
   const tree = assignInodes(root);
   const prefetch = matchPrefetch(tree, options.prefetchPatterns);
   progress.bytesTotal = dataSize(tree);
   const blobOut = new OutputFile(options.blob);
   try {
-    const { blob, chunker } = await storeData(prefetch, blobOut, options, progress);
+    const { blob, chunker } = await storeData(prefetch, blobOut, options, progress, turns);
     const path = writeBootstrap(tree, prefetch, blob, options);
     return {
       bootstrapPath: path.path,
@@ -98,13 +101,14 @@ async function storeData(
   out: OutputFile,
   options: CreateOptions,
   progress: Progress,
+  turns: Turns,
 ): Promise<{ blob: BuiltBlob | null; chunker: Chunker }> {
   const chunker = new Chunker(out, {
     chunkSize: options.chunkSize,
     compressor: options.compressor,
     digester: options.digester,
     alignment: options.fsVersion === 6 ? 4096 : 1,
-    signal: options.signal,
+    turns,
     onChunk: (bytes) => {
       progress.bytes += bytes;
       options.onProgress?.(progress);
@@ -112,7 +116,7 @@ async function storeData(
   });
   for (const node of prefetch.dataOrder) await chunker.add(node);
   await chunker.finish();
-  if (options.signal?.aborted) throw new ImageError('IMAGE_ABORTED', 'interrupted');
+  turns.check();
   if (chunker.chunks.length === 0) {
     out.discard();
     return { blob: null, chunker };

@@ -13,8 +13,8 @@ export interface WalkOptions {
   readonly whiteoutSpec: WhiteoutSpec;
   /** Keep owners; otherwise everything belongs to 0:0. */
   readonly explicitUidGid: boolean;
-  /** Called for every entry; throws to stop the walk. */
-  readonly onEntry?: () => void;
+  /** Called for every entry. A promise is awaited, so that a long walk can let signals in; it throws to stop the walk. */
+  readonly onEntry?: () => Promise<void> | undefined;
 }
 
 /** XATTR_NAME_MAX of Linux and the value size which both versions' fields and readers take. */
@@ -27,15 +27,15 @@ const SLASH = Buffer.from('/');
  * Reads a directory tree, names as raw bytes, without following links. Throws ImageError naming the path that cannot be
  * read, is not a directory, or has an attribute which no image can hold.
  */
-export function walk(source: Buffer, options: WalkOptions): ImageNode {
+export async function walk(source: Buffer, options: WalkOptions): Promise<ImageNode> {
   const stats = statOf(source, true);
   if (!stats.isDirectory()) throw new ImageError('IMAGE_BAD_SOURCE', `${text(source)}: not a directory`);
   const root = makeNode(Buffer.from('/'), source, stats, options);
-  readChildren(root, options);
+  await readChildren(root, options);
   return root;
 }
 
-function readChildren(directory: ImageNode, options: WalkOptions): void {
+async function readChildren(directory: ImageNode, options: WalkOptions): Promise<void> {
   let names: Buffer[];
   try {
     names = readdirSync(directory.sourcePath, { encoding: 'buffer' });
@@ -44,7 +44,8 @@ function readChildren(directory: ImageNode, options: WalkOptions): void {
   }
   names.sort(Buffer.compare);
   for (const name of names) {
-    options.onEntry?.();
+    const turn = options.onEntry?.();
+    if (turn !== undefined) await turn;
     const path = Buffer.concat([directory.sourcePath, SLASH, name]);
     if (name.length > NAME_MAX)
       throw new ImageError('IMAGE_BAD_SOURCE', `${text(path)}: name longer than ${NAME_MAX} bytes`);
@@ -52,7 +53,7 @@ function readChildren(directory: ImageNode, options: WalkOptions): void {
     if (isWhiteout(name, stats, options.whiteoutSpec)) continue;
     const child = makeNode(name, path, stats, options);
     directory.children.push(child);
-    if (stats.isDirectory()) readChildren(child, options);
+    if (stats.isDirectory()) await readChildren(child, options);
   }
 }
 

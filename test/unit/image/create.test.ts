@@ -47,8 +47,8 @@ function options(changes: Partial<CreateOptions> = {}): CreateOptions {
   };
 }
 
-function tree(): ReturnType<typeof assignInodes> {
-  return assignInodes(walk(Buffer.from(source), { whiteoutSpec: 'oci', explicitUidGid: true }));
+async function tree(): Promise<ReturnType<typeof assignInodes>> {
+  return assignInodes(await walk(Buffer.from(source), { whiteoutSpec: 'oci', explicitUidGid: true }));
 }
 
 function bootstrapView(): DataView {
@@ -59,50 +59,52 @@ function bootstrapView(): DataView {
 const names = (nodes: readonly ImageNode[]): string[] => nodes.map((node) => node.name.toString('latin1'));
 
 describe('walk and numbering', () => {
-  test('children of a directory are numbered together, before any grandchild', () => {
+  test('children of a directory are numbered together, before any grandchild', async () => {
     for (const path of ['b/x', 'a/y']) {
       mkdirSync(join(source, path), { recursive: true });
     }
     writeFileSync(join(source, 'c'), '');
-    expect(names(tree().byIndex)).toEqual(['/', 'a', 'b', 'c', 'y', 'x']);
+    expect(names((await tree()).byIndex)).toEqual(['/', 'a', 'b', 'c', 'y', 'x']);
   });
 
-  test('names of one regular file share its inode number and count as links', () => {
+  test('names of one regular file share its inode number and count as links', async () => {
     writeFileSync(join(source, 'a'), 'x');
     mkdirSync(join(source, 'd'));
     linkSync(join(source, 'a'), join(source, 'd/b'));
-    const { byIndex, inodesCount } = tree();
+    const { byIndex, inodesCount } = await tree();
     const [, a, , b] = byIndex;
     expect([a!.ino, b!.ino, a!.nlink, b!.nlink, b!.index]).toEqual([2, 2, 2, 2, 4]);
     expect(inodesCount).toBe(3);
   });
 
-  test('names are bytes: not UTF-8 and 255 bytes long', () => {
+  test('names are bytes: not UTF-8 and 255 bytes long', async () => {
     const odd = Buffer.from([0xff, 0xfe, 0x41]);
     writeFileSync(Buffer.concat([Buffer.from(`${source}/`), odd]), '');
     writeFileSync(join(source, 'n'.repeat(255)), '');
-    const found = tree().root.children.map((node) => node.name);
+    const found = (await tree()).root.children.map((node) => node.name);
     expect(found[1]).toEqual(odd);
     expect(found[0]).toHaveLength(255);
   });
 
-  test('times before 1970 keep nanoseconds positive', () => {
+  test('times before 1970 keep nanoseconds positive', async () => {
     writeFileSync(join(source, 'old'), '');
     utimesSync(join(source, 'old'), new Date(-1500), new Date(-1500));
-    const node = tree().root.children[0]!;
+    const node = (await tree()).root.children[0]!;
     expect([node.mtimeSec, node.mtimeNs]).toEqual([-2n, 500_000_000]);
   });
 
-  test('OCI whiteouts are left out', () => {
+  test('OCI whiteouts are left out', async () => {
     writeFileSync(join(source, '.wh.gone'), '');
     writeFileSync(join(source, 'kept'), '');
-    expect(names(tree().root.children)).toEqual(['kept']);
+    expect(names((await tree()).root.children)).toEqual(['kept']);
   });
 
-  test('a missing source and a file are refused by name', () => {
+  test('a missing source and a file are refused by name', async () => {
     writeFileSync(join(source, 'file'), '');
     for (const path of [join(source, 'file'), join(source, 'absent')]) {
-      expect(() => walk(Buffer.from(path), { whiteoutSpec: 'oci', explicitUidGid: true })).toThrow(path);
+      await expect(walk(Buffer.from(path), { whiteoutSpec: 'oci', explicitUidGid: true })).rejects.toThrow(
+        path,
+      );
     }
   });
 });
@@ -163,8 +165,7 @@ describe('create', () => {
     await expect(create(options({ signal: AbortSignal.abort() }))).rejects.toMatchObject({
       code: 'IMAGE_ABORTED',
     });
-    expect(readdirSync(join(dir, 'blobs'))).toEqual([]);
-    expect(readdirSync(dir).sort()).toEqual(['blobs', 'source']);
+    expect(readdirSync(dir)).toEqual(['source']);
   });
 
   test('a file that shrinks while it is read is named', async () => {
@@ -181,11 +182,13 @@ describe('create', () => {
     expect(readdirSync(join(dir, 'blobs'))).toEqual([]);
   });
 
-  test('extended attributes are sorted by name', () => {
+  test('extended attributes are sorted by name', async () => {
     writeFileSync(join(source, 'f'), '');
     const script = 'import os,sys\nfor n in (b"user.z",b"user.a"): os.setxattr(sys.argv[1],n,n)';
     execFileSync('python3', ['-c', script, join(source, 'f')]);
-    expect(tree().root.children[0]!.xattrs.map((x) => [x.name.toString(), x.value.toString()])).toEqual([
+    expect(
+      (await tree()).root.children[0]!.xattrs.map((x) => [x.name.toString(), x.value.toString()]),
+    ).toEqual([
       ['user.a', 'user.a'],
       ['user.z', 'user.z'],
     ]);
