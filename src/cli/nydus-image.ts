@@ -63,56 +63,67 @@ function parseChunkSize(text: string): number {
   );
 }
 
+/** Taken before and after the subcommand, as by the original; the default is applied where it is read. */
+function logLevelOption(): Option {
+  return new Option('-l, --log-level <level>', 'how much is said (default: "info")').choices(LOG_LEVELS);
+}
+
 function createCommand(): Command {
-  return new Command('create')
-    .description('Build an image (bootstrap and data blob) of a directory.')
-    .argument('<source>', 'directory to build from')
-    .addOption(
-      new Option('-t, --type <type>', 'kind of source')
-        .choices(['directory', 'dir-rafs'])
-        .default('dir-rafs'),
-    )
-    .option(
-      '-B, --bootstrap <file>',
-      'where the bootstrap goes; without it, into --blob-dir, named by its SHA-256',
-    )
-    .option('-b, --blob <file>', 'where the data blob goes (a file or a pipe)')
-    .option('-D, --blob-dir <dir>', 'directory for the data blob, named by its id; made if missing')
-    .addOption(
-      new Option('-v, --fs-version <n>', 'format: 6 can be mounted by EROFS')
-        .choices(['5', '6'])
-        .default('6'),
-    )
-    .addOption(
-      new Option('--compressor <name>', 'how chunks are packed').choices(buildCompressors).default('zstd'),
-    )
-    .addOption(
-      new Option('--digester <name>', 'digest of chunks and inodes')
-        .choices(['blake3', 'sha256'])
-        .default('blake3'),
-    )
-    .addOption(
-      new Option('--chunk-size <bytes>', 'power of two, 0x1000 to 0x1000000')
-        .argParser(parseChunkSize)
-        .default(0x100000, '0x100000'),
-    )
-    .option('--repeatable', 'leave out owners, so that builds by different users are the same')
-    .addOption(
-      new Option(
-        '--whiteout-spec <spec>',
-        "how files say that a lower layer's are gone; such files are left out",
+  return (
+    new Command('create')
+      .description('Build an image (bootstrap and data blob) of a directory.')
+      .argument('<source>', 'directory to build from')
+      .addOption(
+        new Option('-t, --type <type>', 'kind of source')
+          .choices(['directory', 'dir-rafs'])
+          .default('dir-rafs'),
       )
-        .choices(['oci', 'overlayfs', 'none'])
-        .default('oci'),
-    )
-    .addOption(
-      new Option('--prefetch-policy <policy>', 'fs: read ahead the paths on standard input, one a line')
-        .choices(['none', 'fs'])
-        .default('none'),
-    )
-    .option('-J, --output-json <file>', 'write what was built as JSON')
-    .addHelpText('after', EXAMPLES)
-    .action(runCreate);
+      .option(
+        '-B, --bootstrap <file>',
+        'where the bootstrap goes; without it, into --blob-dir, named by its SHA-256',
+      )
+      .option('-b, --blob <file>', 'where the data blob goes (a file or a pipe)')
+      .option('-D, --blob-dir <dir>', 'directory for the data blob, named by its id; made if missing')
+      .addOption(
+        new Option('-v, --fs-version <n>', 'format: 6 can be mounted by EROFS')
+          .choices(['5', '6'])
+          .default('6'),
+      )
+      .addOption(
+        new Option('--compressor <name>', 'how chunks are packed').choices(buildCompressors).default('zstd'),
+      )
+      .addOption(
+        new Option('--digester <name>', 'digest of chunks and inodes')
+          .choices(['blake3', 'sha256'])
+          .default('blake3'),
+      )
+      .addOption(
+        new Option('--chunk-size <bytes>', 'power of two, 0x1000 to 0x1000000')
+          .argParser(parseChunkSize)
+          .default(0x100000, '0x100000'),
+      )
+      .option('--repeatable', 'leave out owners, so that builds by different users are the same')
+      .addOption(
+        new Option(
+          '--whiteout-spec <spec>',
+          "how files say that a lower layer's are gone; such files are left out",
+        )
+          .choices(['oci', 'overlayfs', 'none'])
+          .default('oci'),
+      )
+      .addOption(
+        new Option('--prefetch-policy <policy>', 'fs: read ahead the paths on standard input, one a line')
+          .choices(['none', 'fs'])
+          .default('none'),
+      )
+      .option('-J, --output-json <file>', 'write what was built as JSON')
+      .addOption(logLevelOption())
+      // Spellings which callers of the original use.
+      .addOption(new Option('--source-type <type>').choices(['directory', 'dir-rafs']).hideHelp())
+      .addOption(new Option('--disable-check').hideHelp())
+      .addHelpText('after', EXAMPLES)
+      .action(runCreate)
+  );
 }
 
 function destinations(flags: CreateFlags, command: Command): { bootstrap: Destination; blob: Destination } {
@@ -157,9 +168,8 @@ async function runCreate(source: string, flags: CreateFlags, command: Command): 
     const json = outputJson(version(), flags.bootstrap ?? result.bootstrapPath, options, result, seconds);
     writeFileSync(flags.outputJson, `${JSON.stringify(json, null, 2)}\n`);
   }
-  const level = LOG_LEVELS.indexOf(
-    command.optsWithGlobals<{ logLevel: (typeof LOG_LEVELS)[number] }>().logLevel,
-  );
+  const { logLevel } = command.optsWithGlobals<{ logLevel?: (typeof LOG_LEVELS)[number] }>();
+  const level = LOG_LEVELS.indexOf(logLevel ?? 'info');
   if (level >= LOG_LEVELS.indexOf('info')) process.stdout.write(summary(result, seconds));
 }
 
@@ -202,7 +212,7 @@ function program(): Command {
   const root = new Command('nydus-image')
     .description('Builds RAFS images, which nydusd mounts.')
     .version(version(), '-V, --version')
-    .addOption(new Option('-l, --log-level <level>', 'how much is said').choices(LOG_LEVELS).default('info'))
+    .addOption(logLevelOption())
     .exitOverride();
   root.addCommand(createCommand().copyInheritedSettings(root));
   for (const name of UNSUPPORTED) {

@@ -107,6 +107,17 @@ describe('nydus-image create', () => {
     }
   });
 
+  test('callers of the original find their spellings: --source-type, --log-level behind the subcommand', () => {
+    const out = join(dir, 'spellings');
+    const args = ['create', '--log-level', 'warn', '--source-type', 'directory', '--disable-check'];
+    expect(run([...args, '--blob', `${out}.blob`, '-B', `${out}.boot`, source])).toEqual({
+      code: 0,
+      stdout: '',
+      stderr: '',
+    });
+    expect(readFileSync(`${out}.blob`).length).toBeGreaterThan(4096);
+  });
+
   test('prefetched data comes first in the blob', () => {
     const out = join(dir, 'prefetch');
     const args = [
