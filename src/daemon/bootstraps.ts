@@ -30,24 +30,30 @@ export class BootstrapStore {
     this.#addon = addon;
   }
 
-  /** Reads `path`, or shares what another mount has read of the same file. Rejects with the system's error. */
-  async hold(path: string): Promise<HeldBootstrap> {
+  /**
+   * Reads `path`, or shares what another mount has read of the same file. `extract` gets the bootstrap out of a blob. Rejects with the
+   * system's error or that of `extract`.
+   */
+  async hold(path: string, extract?: () => Promise<Uint8Array>): Promise<HeldBootstrap> {
     // O_NONBLOCK: a fifo must not hang the mount.
     await using file = await open(path, constants.O_RDONLY | constants.O_NONBLOCK);
     const stat = await file.stat({ bigint: true });
     if (!stat.isFile()) throw new Error(`${path} is not a regular file`);
-    if (stat.size > BigInt(BOOTSTRAP_BYTES_MAX[6]))
+    if (extract === undefined && stat.size > BigInt(BOOTSTRAP_BYTES_MAX[6]))
       throw new Error(`${path} is larger than a bootstrap can be`);
     const key = `${stat.dev}:${stat.ino}:${stat.mtimeNs}:${stat.ctimeNs}:${stat.size}`;
     let reading = this.#shared.get(key);
     if (reading === undefined) {
-      reading = this.#read(file, path, Number(stat.size));
+      reading =
+        extract === undefined
+          ? this.#read(file, path, Number(stat.size))
+          : extract().then((bytes) => this.#seal(bytes.length, async (into) => into.set(bytes)));
       this.#shared.set(key, reading);
       reading.catch(() => this.#shared.delete(key));
     }
     const shared = await reading;
     // The last holder may have gone while this one waited.
-    if (shared.holders < 0) return this.hold(path);
+    if (shared.holders < 0) return this.hold(path, extract);
     shared.holders++;
     return { fd: shared.fd, size: shared.size, release: once(() => this.#release(key, shared)) };
   }
@@ -62,14 +68,19 @@ export class BootstrapStore {
 
   async #read(file: FileHandle, path: string, size: number): Promise<Shared> {
     if (size === 0) throw new Error(`${path} is empty`);
+    return this.#seal(size, (into) => fill(file, path, into));
+  }
+
+  async #seal(size: number, write: (into: Uint8Array) => Promise<void>): Promise<Shared> {
     const addon = this.#addon;
     const fd = check(addon.memfdCreate('bootstrap', size), 'memfd_create');
     try {
       const memory = addon.map(fd, 0, size, true);
       if (typeof memory === 'number') throw new Error(`mmap: ${getSystemErrorName(memory)}`);
       try {
-        await fill(file, path, new Uint8Array(memory));
+        await write(new Uint8Array(memory));
       } finally {
+        // A writable mapping would make the kernel refuse the seal.
         addon.unmap(memory);
       }
       check(addon.memfdSeal(fd), 'sealing a memfd');

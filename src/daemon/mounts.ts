@@ -182,7 +182,7 @@ export class MountTable {
 
   async #build(path: string, request: MountRequest, undo: AsyncDisposableStack): Promise<Mount> {
     const config = await this.#config(request);
-    const held = await this.#hold(config, request.source);
+    const held = await this.#hold(request.source);
     undo.defer(() => held.release());
     const { bootstrap, spec } = this.#open(held, request.source, config);
     const blobs = await this.#options.storage
@@ -248,11 +248,10 @@ export class MountTable {
     return config;
   }
 
-  async #hold(config: Config, source: string): Promise<HeldBootstrap> {
+  async #hold(source: string): Promise<HeldBootstrap> {
     try {
-      const isBootstrap = await probe(source);
-      const path = isBootstrap ? source : await this.#options.storage.extractBootstrap(config, source);
-      return await this.#bootstraps.hold(path);
+      if (await probe(source)) return await this.#bootstraps.hold(source);
+      return await this.#bootstraps.hold(source, () => this.#options.storage.extractBootstrap(source));
     } catch (error) {
       throw superblockError(source, error as NodeJS.ErrnoException);
     }

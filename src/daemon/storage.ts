@@ -14,15 +14,15 @@ export interface OpenBlobs {
   close(): Promise<void>;
 }
 
+/** What the table of mounts and the workers ask of storage. */
 export interface BlobStorage {
   /** Opens all blobs of `bootstrap`; `source` is the mounted file, whose name stands in for an inlined blob's id. */
   open(config: Config, bootstrap: Bootstrap, source: string): Promise<OpenBlobs>;
-  /** Writes the bootstrap at the end of the blob `source` to a file and answers its path. */
-  extractBootstrap(config: Config, source: string): Promise<string>;
+  /** The bootstrap at the end of the blob file `source`. Rejects when there is none. */
+  extractBootstrap(source: string): Promise<Uint8Array>;
   fetch(
     blob: number,
     chunks: readonly ChunkRef[],
     done: (result: number, pieces: readonly Uint8Array[] | null) => void,
   ): void;
-  close(): Promise<void>;
 }
