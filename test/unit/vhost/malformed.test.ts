@@ -59,7 +59,7 @@ function payloadOf(key: RequestKey, index: number): Uint8Array {
     case 'getInflightFd':
     case 'setInflightFd':
       return encodeInflight(
-        { mmapSize: 4096n, mmapOffset: 0n, queueCount: index & 0xffff, queueSize: 4 },
+        { mmapSize: 4096n, mmapOffset: 0n, queueCount: index === 0 ? 1 : index & 0xffff, queueSize: 4 },
         24,
       );
     default:
@@ -148,6 +148,7 @@ describe('malformed messages neither harm the process nor cost descriptors or ma
     const file = openSync('/dev/null', 'r');
     for (const length of [1, 11, 12, 13, whole.length - 1]) {
       const frontend = bench.connect();
+      await frontend.getFeatures();
       await frontend.sendRaw(whole.subarray(0, length), [file]);
       frontend.close();
       await bench.idle();

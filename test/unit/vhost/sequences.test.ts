@@ -1,3 +1,5 @@
+import { fstatSync } from 'node:fs';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { addon } from '../../support/addon.ts';
 import { Nacked } from '../../support/frontend.ts';
@@ -9,7 +11,7 @@ import {
   restartLikeQemu,
   stopLikeQemu,
 } from '../../support/sequences.ts';
-import { Bench, echoes, waitFor } from './harness.ts';
+import { Bench, echoes, resources, waitFor } from './harness.ts';
 
 let bench: Bench;
 beforeEach(() => {
@@ -108,6 +110,66 @@ describe('a serving device', () => {
     for (const ring of guest.rings) ring.reset();
     await restartLikeQemu(frontend, guest, bench.queues);
     for (const ring of guest.rings) expect(await echoes(ring)).toBe(true);
+  });
+
+  it('does not touch a ring that is set up but not enabled, or disabled again', async () => {
+    const guest = bench.guest();
+    const frontend = bench.connect();
+    await connectLikeQemu72(frontend, guest);
+    const ring = guest.rings[1]!;
+    expect(await echoes(ring)).toBe(true);
+    await frontend.setVringEnable(1, false);
+    await frontend.setVringKick(1, ring.kickFd);
+    await frontend.getFeatures();
+    const parked = echoes(ring);
+    await sleep(20);
+    expect(ring.inFlight).toBe(1);
+    expect(await echoes(guest.rings[0]!)).toBe(true);
+    await frontend.setVringEnable(1, true);
+    expect(await parked).toBe(true);
+  });
+
+  it('takes ring addresses and a whole memory table while it runs', async () => {
+    const guest = bench.guest();
+    const frontend = bench.connect();
+    await connectLikeQemu72(frontend, guest);
+    const ring = guest.rings[1]!;
+    expect(await echoes(ring)).toBe(true);
+    await frontend.setVringAddr(ring.addresses);
+    const fds = guest.memory.regions.map(() => guest.memory.fd);
+    await frontend.setMemTable(guest.memory.regions, fds);
+    await frontend.getFeatures();
+    expect(bench.host.calls.at(-1)).toBe('memory');
+    expect(await echoes(ring)).toBe(true);
+    expect(bench.warnings()).toEqual([]);
+  });
+
+  it.each([
+    20, 24,
+  ] as const)('gives an in-flight region of the right size to a question of %i bytes', async (bytes) => {
+    const frontend = bench.connect();
+    const inflight = await frontend.getInflightFd(3, 128, bytes);
+    expect(inflight).toMatchObject({ mmapSize: 3n * 2112n, mmapOffset: 0n, queueCount: 3, queueSize: 128 });
+    expect(fstatSync(inflight.fd).size).toBe(3 * 2112);
+    addon.closeFd(inflight.fd);
+  });
+
+  it('gives everything back when its front-end leaves', async () => {
+    const guest = bench.guest();
+    const round = async (): Promise<void> => {
+      const frontend = bench.connect();
+      guest.memory.isShared = false;
+      for (const ring of guest.rings) ring.reset();
+      await connectLikeCloudHypervisor(frontend, guest);
+      for (const ring of guest.rings) expect(await echoes(ring)).toBe(true);
+      frontend.close();
+      await bench.idle();
+    };
+    await round();
+    const before = resources();
+    for (let i = 0; i < 3; i++) await round();
+    expect(resources()).toEqual(before);
+    expect(bench.host.attachedCount).toBe(0);
   });
 
   it('signals a call descriptor that replaces another', async () => {
