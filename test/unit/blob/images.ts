@@ -41,8 +41,8 @@ export async function openImage(
 }
 
 function toBlob(bootstrap: Bootstrap, row: BlobRow, inline: string | null): TestBlob {
-  const id = inline && row.features & BlobFeature.inlinedFsMeta ? inline : row.id;
   const separate = (row.features & BlobFeature.separate) !== 0 && row.metaDigest;
+  const id = inline && !separate && row.features & BlobFeature.inlinedFsMeta ? inline : row.id;
   const cipher = row.cipherKey && row.cipherIv ? { key: row.cipherKey, iv: row.cipherIv } : null;
   const meta = separate ? (inline ?? Buffer.from(row.metaDigest!).toString('hex')) : id;
   const spec = { ...row, id, objectId: id, metaObjectId: meta, version: bootstrap.version, cipher };

@@ -106,8 +106,10 @@ describe('every v6 image', () => {
   it.skipIf(!collection)('of the whole collection too (NYDUS_FIXTURES)', async () => {
     useFixtures(collection!);
     let checked = 0;
+    // The reference decoder cannot prime bits before a stored block, which these need; `huge` takes long.
+    const left = ['v6-estargz-ref', 'v6-targz-ref-inline', 'v6-huge'];
     for (const name of imageNames(collection!).filter(
-      (image) => image.startsWith('v6') && !image.endsWith('huge'),
+      (image) => image.startsWith('v6') && !left.includes(image),
     )) {
       checked += await decodeAll(collection!, name);
     }
@@ -154,6 +156,20 @@ describe.skipIf(!collection)('caches of the original (NYDUS_FIXTURES)', () => {
     });
   }
 });
+
+it.skipIf(!collection)(
+  'every chunk of a v5 cache of the original is ready at once (NYDUS_FIXTURES)',
+  async () => {
+    useFixtures(collection!);
+    const test = (await openImage(collection!, 'v5-zstd-blake3')).blobs[0]!;
+    cpSync(join(collection!, 'caches', 'v5-zstd-blake3'), dir, { recursive: true });
+    const blob = await store.open(test.spec, cacheIn(dir), source);
+    const ready = new Uint8Array(blob.view().ready!);
+    expect(all(test).every(({ index }) => isReady(ready, index))).toBe(true);
+    expect(source.reads).toBe(0);
+    await store.close(blob, source);
+  },
+);
 
 describe('a blob', () => {
   it('is read once for readers of the same chunk at the same time', async () => {
