@@ -235,8 +235,19 @@ async function measured(counters: BackendCounters, bytes: number, read: () => Pr
  * hostile. They meet in the cache files only.
  */
 function keyOf(spec: BlobSpec, cache: CacheConfig, digests: Uint8Array | null): string {
-  const { cipher, ...plain } = spec;
+  const { id, objectId, metaObjectId, version, features, compressor, digester, chunkCount, compressedSize } =
+    spec;
+  const { uncompressedSize, ciCompressor, ciOffset, ciCompressedSize, ciUncompressedSize, cipher } = spec;
+  const names = [id, objectId, metaObjectId, version, features, compressor, digester, ciCompressor];
+  const sizes = [
+    chunkCount,
+    compressedSize,
+    uncompressedSize,
+    ciOffset,
+    ciCompressedSize,
+    ciUncompressedSize,
+  ];
   const hex = cipher && [Buffer.from(cipher.key).toString('hex'), Buffer.from(cipher.iv).toString('hex')];
   const known = cache.validate && digests ? createHash('sha256').update(digests).digest('hex') : '';
-  return JSON.stringify([plain, hex, { ...cache, workDir: resolve(cache.workDir) }, known]);
+  return JSON.stringify([names, sizes, hex, { ...cache, workDir: resolve(cache.workDir) }, known]);
 }

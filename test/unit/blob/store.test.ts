@@ -236,6 +236,16 @@ describe('a blob', () => {
     await store.close(blob, source);
   });
 
+  it('of a tarfs image is the tar of the back end, always ready', async () => {
+    const test = await first('v6-tarfs');
+    const blob = await store.open(test.spec, cacheIn(dir), source);
+    expect(blob.view()).toMatchObject({ delivery: 'file', ready: null, size: test.spec.uncompressedSize });
+    const magic = Buffer.alloc(5);
+    readSync(blob.view().fd, magic, 0, 5, 257);
+    expect(magic.toString()).toBe('ustar');
+    await store.close(blob, source);
+  });
+
   it('that is not there fails when it is opened', async () => {
     const test = await first('v6-zstd-blake3');
     const spec = { ...test.spec, objectId: 'absent' };
