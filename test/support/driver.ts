@@ -393,3 +393,23 @@ export class DriverRing {
     this.#addon.closeFd(this.callFd);
   }
 }
+
+/** The queues of one device; what a FUSE client sends through. */
+export class Driver {
+  readonly rings: readonly DriverRing[];
+
+  constructor(rings: readonly DriverRing[]) {
+    this.rings = rings;
+  }
+
+  request(
+    queue: number,
+    readable: Uint8Array,
+    writableLength: number,
+    layout: Layout = {},
+  ): Promise<Completion> {
+    const ring = this.rings[queue];
+    if (ring === undefined) throw new Error(`no queue ${queue}`);
+    return ring.request(readable, writableLength, layout);
+  }
+}
