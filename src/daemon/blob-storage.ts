@@ -1,5 +1,5 @@
 /** Blobs of mounts: the words of configurations and bootstraps put into those of the rooms `blob` and `source`. */
-import { basename, resolve } from 'node:path';
+import { basename, dirname, resolve } from 'node:path';
 import type { Blob } from '../blob/blob.ts';
 import { addonCodecs, type Codecs } from '../blob/codecs.ts';
 import type { BlobSpec, CacheConfig } from '../blob/spec.ts';
@@ -47,6 +47,8 @@ export class DaemonBlobs implements BlobStorage {
     try {
       for (const row of bootstrap.blobs) {
         const spec = blobSpec(row, bootstrap, source);
+        // A blob that another mount has open is not looked for again, but this mount's own back end must have it, too.
+        if ((row.features & BlobFeature.tarfs) === 0) await backend.size(spec.objectId);
         const blob = await this.#store.open(spec, cache, backend, digests && digestsOf(digests, row));
         undo.defer(() => this.#store.close(blob, backend));
         blobs.push(blob);
@@ -59,7 +61,6 @@ export class DaemonBlobs implements BlobStorage {
     return {
       views: blobs.map((blob) => blob.view()),
       backendMetrics: () => backendMetrics(blobs, config.backend.type),
-      cacheMetrics: () => (cache.kind === 'none' ? undefined : cacheMetrics(blobs, cache.workDir)),
       close: async () => {
         for (const blob of blobs) this.#drop(blob);
         await undo.disposeAsync();
@@ -74,6 +75,15 @@ export class DaemonBlobs implements BlobStorage {
     } finally {
       await file.close();
     }
+  }
+
+  cacheMetrics(of: readonly OpenBlobs[]): unknown {
+    const handles = new Set(of.flatMap(({ views }) => views.map(({ handle }) => handle)));
+    const cached = [...handles].flatMap((handle) => {
+      const blob = this.#open.get(handle)?.blob;
+      return blob?.cachePath == null ? [] : [blob];
+    });
+    return cached.length === 0 ? undefined : cacheMetrics(cached);
   }
 
   fetch(
@@ -184,11 +194,11 @@ function backendMetrics(blobs: readonly Blob[], kind: string): unknown {
 }
 
 /** GET /api/v1/metrics/blobcache. Chunks that workers read from the cache file by themselves are not seen here. */
-function cacheMetrics(blobs: readonly Blob[], workDir: string): unknown {
+function cacheMetrics(blobs: readonly Blob[]): unknown {
   const sum = (pick: (blob: Blob) => number) => blobs.reduce((all, blob) => all + pick(blob), 0);
   return {
-    underlying_files: blobs.flatMap((blob) => (blob.cachePath === null ? [] : [basename(blob.cachePath)])),
-    store_path: workDir,
+    underlying_files: blobs.map((blob) => basename(blob.cachePath!)),
+    store_path: dirname(blobs[0]!.cachePath!),
     partial_hits: sum((blob) => blob.counters.chunksFetched),
     whole_hits: sum((blob) => blob.counters.chunksFromCache),
     total: sum((blob) => blob.counters.chunksAsked),

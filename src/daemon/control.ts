@@ -7,6 +7,7 @@ import type { EventLog } from './events.ts';
 import type { Log } from './logging.ts';
 import type { Mount, MountTable } from './mounts.ts';
 import type { LifeCycle } from './state.ts';
+import type { BlobStorage } from './storage.ts';
 import type { WorkerPool } from './workers.ts';
 
 export interface ControlParts {
@@ -19,6 +20,7 @@ export interface ControlParts {
   readonly ready: Promise<{ readonly mounts: MountTable; readonly workers: WorkerPool }>;
   /** The mounts once they are there; null before. */
   readonly mounts: () => MountTable | null;
+  readonly storage: () => BlobStorage | null;
   readonly exit: () => void;
 }
 
@@ -81,10 +83,10 @@ export class DaemonControl implements Control {
   }
 
   async metrics(kind: MetricsKind, id: string | null): Promise<unknown> {
-    const mount = this.#byId(kind, id);
+    if (kind === 'blobcache') return this.#cacheMetrics(id);
+    const mount = this.#byId(id);
     if (mount === undefined) return undefined;
     if (kind === 'backend') return mount.blobs.backendMetrics();
-    if (kind === 'blobcache') return mount.blobs.cacheMetrics();
     const snapshots = await this.#snapshots(mount, kind === 'latest');
     const { account } = mount.spec;
     switch (kind) {
@@ -131,13 +133,20 @@ export class DaemonControl implements Control {
     }
   }
 
-  /** Mounts by mountpoint; a cache by the id in its configuration, which is what upstream counts it under. */
-  #byId(kind: MetricsKind, id: string | null): Mount | undefined {
+  #byId(id: string | null): Mount | undefined {
     const mounts = this.#parts.mounts();
     if (mounts === null) return undefined;
     if (id === null) return mounts.size === 1 ? [...mounts.all()][0] : undefined;
-    if (kind !== 'blobcache') return mounts.find(id);
-    return [...mounts.all()].find((mount) => mount.config.id === id) ?? undefined;
+    return mounts.find(id);
+  }
+
+  /** Caches are counted under the id in the configuration, as upstream does; without one there must be exactly one such id. */
+  #cacheMetrics(id: string | null): unknown {
+    const all = [...(this.#parts.mounts()?.all() ?? [])];
+    const ids = new Set(all.map((mount) => mount.config.id));
+    const wanted = id ?? (ids.size === 1 ? [...ids][0] : undefined);
+    const chosen = all.filter((mount) => mount.config.id === wanted);
+    return this.#parts.storage()?.cacheMetrics(chosen.map((mount) => mount.blobs));
   }
 
   async #snapshots(mount: Mount, takeLatest: boolean): Promise<CounterSnapshot[]> {

@@ -15,6 +15,7 @@ import { WorkerPool } from './workers.ts';
 export interface Machine {
   readonly mounts: MountTable;
   readonly workers: WorkerPool;
+  readonly storage: DaemonBlobs;
   /** Mounts what the command line names. Rejects when it cannot. */
   mountAtStart(): Promise<void>;
   /** Ends connection, workers and socket. */
@@ -61,6 +62,7 @@ export async function startMachine(
   return {
     mounts,
     workers,
+    storage: blobs,
     mountAtStart: () => mountAtStart(options, mounts),
     stop: async () => {
       await listener.close();

@@ -42,6 +42,7 @@ export async function runNydusd(options: NydusdOptions): Promise<number> {
     log,
     ready: ready.promise,
     mounts: () => machine?.mounts ?? null,
+    storage: () => machine?.storage ?? null,
     exit: () => end.resolve(0),
   });
   let server: Server | null = null;

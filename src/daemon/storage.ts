@@ -8,8 +8,6 @@ export interface OpenBlobs {
   readonly views: readonly BlobView[];
   /** GET /api/v1/metrics/backend. */
   backendMetrics(): unknown;
-  /** GET /api/v1/metrics/blobcache; undefined without a cache. */
-  cacheMetrics(): unknown;
   /** Only when no worker uses the views any more. */
   close(): Promise<void>;
 }
@@ -20,6 +18,8 @@ export interface BlobStorage {
   open(config: Config, bootstrap: Bootstrap, source: string): Promise<OpenBlobs>;
   /** The bootstrap at the end of the blob file `source`. Rejects when there is none. */
   extractBootstrap(source: string): Promise<Uint8Array>;
+  /** GET /api/v1/metrics/blobcache over the blobs of these mounts, shared ones once; undefined when none of them has a cache. */
+  cacheMetrics(of: readonly OpenBlobs[]): unknown;
   fetch(
     blob: number,
     chunks: readonly ChunkRef[],
