@@ -35,6 +35,8 @@ missing_packages() {
   done
   # The guest's walker is a static program: libc.a comes with libc6-dev, libstdc++.a with g++.
   [ -e /usr/lib/x86_64-linux-gnu/libc.a ] || printf 'libc6-dev '
+  # The benchmark's other side. Debian 12 has it in a package that qemu-system-x86 brings along.
+  [ "$(. /etc/os-release && echo "${VERSION_ID:-12}")" = 12 ] || [ -e /usr/libexec/virtiofsd ] || printf 'virtiofsd '
 }
 
 have_kernel() { [ -s "$cache/kernel" ] && [ -e "$cache/root/boot/$(cat "$cache/kernel")" ]; }
