@@ -1,20 +1,14 @@
 import type { ChunkFetcher } from '../blob/view.ts';
-import type { FileSystem } from '../fuse/filesystem.ts';
 import type { Addon } from '../native/addon.ts';
 import { openBootstrap } from '../rafs/bootstrap.ts';
 import { RafsFileSystem } from '../rafs/filesystem.ts';
 import { mapBootstrap } from '../rafs/memfd.ts';
-import { type CounterSnapshot, MountCounters } from './counters.ts';
 import type { FromWorker, MountSpec } from './messages.ts';
-import { MeteredFileSystem } from './metered.ts';
 
-/** A mount on a worker: its file system, which counts. */
+/** A mount on a worker. */
 export interface WorkerMount {
   readonly spec: MountSpec;
-  readonly fileSystem: FileSystem;
-  /** Nodeid low word of the image's root. */
-  readonly rootLo: number;
-  readonly counters: MountCounters;
+  readonly fileSystem: RafsFileSystem;
   readonly memory: ArrayBuffer;
 }
 
@@ -36,8 +30,8 @@ export class WorkerMounts {
     const memory = mapBootstrap(this.#addon, spec.bootstrapFd, spec.bootstrapSize);
     try {
       const bootstrap = openBootstrap(memory, spec.path);
-      const { serial, blobs, uid, gid, xattrs, validate, account } = spec;
-      const inner = new RafsFileSystem(bootstrap, {
+      const { serial, blobs, uid, gid, xattrs, validate } = spec;
+      const fileSystem = new RafsFileSystem(bootstrap, {
         serial,
         blobs,
         fetcher: this.#fetcher,
@@ -47,9 +41,7 @@ export class WorkerMounts {
         validate,
         onBadInode: (lo, reason) => this.#warn(spec, lo, reason),
       });
-      const counters = new MountCounters(account.files || account.pattern, account.latest);
-      const fileSystem = new MeteredFileSystem(inner, counters);
-      const mount = { spec, fileSystem, rootLo: inner.rootLo, counters, memory };
+      const mount = { spec, fileSystem, memory };
       this.#mounts.set(serial, mount);
       return mount;
     } catch (error) {
@@ -68,11 +60,6 @@ export class WorkerMounts {
     if (mount === undefined) return;
     this.#mounts.delete(serial);
     this.#addon.unmap(mount.memory);
-  }
-
-  /** Null where the mount is not known. */
-  snapshot(serial: number, takeLatest: boolean): CounterSnapshot | null {
-    return this.#mounts.get(serial)?.counters.snapshot(serial, takeLatest) ?? null;
   }
 
   #warn(spec: MountSpec, lo: number, reason: string): void {

@@ -27,15 +27,22 @@ const u32 = count.max(0xffff_ffff, 'must fit 32 bits');
 const required = text.min(1, 'must not be empty');
 const batchSize = count.max(BATCH_SIZE_MAX, `must be at most ${BATCH_SIZE_MAX}`);
 
+interface FlatProxy {
+  proxy?: unknown;
+  proxy_fallback?: unknown;
+  proxy_ping_url?: unknown;
+  proxy_check_interval?: unknown;
+}
+
 /** The 2020 README writes the proxy as a bare URL with three flat keys beside it; lift that into the object. */
 function liftFlatProxy(value: unknown): unknown {
   if (typeof value !== 'object' || value === null || Array.isArray(value)) return value;
-  const record = value as Record<string, unknown>;
-  if (typeof record['proxy'] !== 'string') return value;
-  const proxy: Record<string, unknown> = { url: record['proxy'] };
-  if (record['proxy_fallback'] !== undefined) proxy['fallback'] = record['proxy_fallback'];
-  if (record['proxy_ping_url'] !== undefined) proxy['ping_url'] = record['proxy_ping_url'];
-  if (record['proxy_check_interval'] !== undefined) proxy['check_interval'] = record['proxy_check_interval'];
+  const record = value as FlatProxy;
+  if (typeof record.proxy !== 'string') return value;
+  const proxy: Record<string, unknown> = { url: record.proxy };
+  if (record.proxy_fallback !== undefined) proxy.fallback = record.proxy_fallback;
+  if (record.proxy_ping_url !== undefined) proxy.ping_url = record.proxy_ping_url;
+  if (record.proxy_check_interval !== undefined) proxy.check_interval = record.proxy_check_interval;
   return { ...record, proxy };
 }
 
