@@ -25,7 +25,14 @@ export interface Channel {
   /** Puts file bytes behind the first `skip` bytes of the reply. Bytes, -EAGAIN (would block), or -errno. */
   readFile(slot: number, skip: number, fd: number, fileOffset: number, length: number): number;
   /** The same off this thread; `done` runs on this thread. */
-  readFileBlocking(slot: number, skip: number, fd: number, fileOffset: number, length: number, done: (result: number) => void): void;
+  readFileBlocking(
+    slot: number,
+    skip: number,
+    fd: number,
+    fileOffset: number,
+    length: number,
+    done: (result: number) => void,
+  ): void;
   writeBytes(slot: number, skip: number, bytes: Uint8Array, start: number, length: number): number;
   /** Whether a parked slot still belongs to a living connection (false after a detach: its answer is dropped). */
   alive(slot: number, ticket: number): boolean;

@@ -42,9 +42,24 @@ export class Entry {
 /** Receives directory entries; `add` answers false when the buffer is full (the entry was not taken). */
 export interface DirectorySink {
   /** `nameStart`..`nameEnd` of `bytes`; `type` is d_type (DT_*); `cookie` is the offset of the next entry. Plain READDIR. */
-  add(inoHi: number, inoLo: number, cookie: number, type: number, bytes: Uint8Array, nameStart: number, nameEnd: number): boolean;
+  add(
+    inoHi: number,
+    inoLo: number,
+    cookie: number,
+    type: number,
+    bytes: Uint8Array,
+    nameStart: number,
+    nameEnd: number,
+  ): boolean;
   /** READDIRPLUS; an entry with nodeid 0:0 means "no lookup" (`.` and `..`), its attr.ino is still shown. */
-  addPlus(entry: Entry, cookie: number, type: number, bytes: Uint8Array, nameStart: number, nameEnd: number): boolean;
+  addPlus(
+    entry: Entry,
+    cookie: number,
+    type: number,
+    bytes: Uint8Array,
+    nameStart: number,
+    nameEnd: number,
+  ): boolean;
 }
 
 /** Where READ puts bytes. A file system calls `fromFile`/`fromBytes` in order, then returns the total; or `later()` and PENDING. */
@@ -99,7 +114,16 @@ export interface FileSystem {
   readdir(hi: number, lo: number, cookie: number, sink: DirectorySink): number;
   readdirplus(hi: number, lo: number, cookie: number, sink: DirectorySink): number;
   /** Length of the value; it is copied to `out` at `at` when `capacity` ≥ length > 0; -ERANGE if 0 < capacity < length; -ENODATA. */
-  getxattr(hi: number, lo: number, bytes: Uint8Array, nameStart: number, nameEnd: number, out: Uint8Array, at: number, capacity: number): number;
+  getxattr(
+    hi: number,
+    lo: number,
+    bytes: Uint8Array,
+    nameStart: number,
+    nameEnd: number,
+    out: Uint8Array,
+    at: number,
+    capacity: number,
+  ): number;
   /** Length of the NUL-terminated names; same rules. */
   listxattr(hi: number, lo: number, out: Uint8Array, at: number, capacity: number): number;
   statfs(hi: number, lo: number, out: Statfs): number;

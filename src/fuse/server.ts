@@ -1,0 +1,307 @@
+import { Errno } from '../lib/errno.ts';
+import { InHeader, Opcode, OutHeader } from '../wire/fuse.ts';
+import type { Channel } from './channel.ts';
+import { Counters } from './counters.ts';
+import { DirentBuffer } from './dirent.ts';
+import { type FileSystem, PENDING } from './filesystem.ts';
+import { type Operation, operations } from './operations.ts';
+import { ReadPlan } from './read.ts';
+import { LARGE, NO_REPLY, RequestContext } from './request.ts';
+import { Session } from './session.ts';
+
+export interface FuseServerOptions {
+  /** Answer OPEN with ENOSYS when the client understands it: two round trips less per open file. Default true. */
+  readonly noOpen?: boolean;
+  /** Told of every handler that threw: an error of ours. */
+  readonly onInternalError?: (error: unknown, operation: string) => void;
+}
+
+/** A request that waits for data. */
+interface Parked {
+  readonly channel: Channel;
+  readonly slot: number;
+  readonly ticket: number;
+  readonly hi: number;
+  readonly lo: number;
+  readonly opcode: number;
+  readonly uniqueLo: number;
+  readonly uniqueHi: number;
+  readonly startedMs: number;
+  readonly sinceSeconds: number;
+}
+
+/** A row of `metrics/inflight`. */
+export interface InflightRequest {
+  readonly inode: number;
+  readonly opcode: number;
+  readonly unique: number;
+  readonly timestamp_secs: number;
+}
+
+const TWO_32 = 0x1_0000_0000;
+const WORDS = 4;
+
+/**
+ * A FUSE server for one thread: turns the bytes of a slot's request into one call of a FileSystem, and the result into the
+ * slot's reply. It serves the slots of any channel, one request at a time; only READs whose data is missing wait, without holding up others.
+ */
+export class FuseServer extends RequestContext {
+  readonly fs: FileSystem;
+  readonly dirents: DirentBuffer = new DirentBuffer();
+  readonly session: Session = new Session();
+  readonly counters: Counters = new Counters();
+  /** Handlers that threw, and requests whose header or arguments broke a rule. */
+  internalErrors = 0;
+  malformed = 0;
+  readonly #allowNoOpen: boolean;
+  readonly #onInternalError: (error: unknown, operation: string) => void;
+  readonly #plan: ReadPlan;
+  readonly #parked = new Set<Parked>();
+  #channel!: Channel;
+  #slot = 0;
+  #at = 0;
+  #startedMs = 0;
+  #waits: Parked | null = null;
+
+  constructor(fs: FileSystem, options: FuseServerOptions = {}) {
+    super();
+    this.fs = fs;
+    this.#allowNoOpen = options.noOpen ?? true;
+    this.#onInternalError = options.onInternalError ?? (() => {});
+    this.#plan = new ReadPlan(() => this.#later());
+  }
+
+  /** The connection ended or the device was reset. Requests that wait are answered to nobody (their tickets are void). */
+  resetSession(): void {
+    this.session.reset();
+    this.noOpen = false;
+  }
+
+  /** Requests that wait for data. */
+  inflight(): InflightRequest[] {
+    return Array.from(this.#parked, (p) => ({
+      inode: p.hi * TWO_32 + p.lo,
+      opcode: p.opcode,
+      unique: p.uniqueHi * TWO_32 + p.uniqueLo,
+      timestamp_secs: p.sinceSeconds,
+    }));
+  }
+
+  /** Serves the request in `slot`. The slot is completed when this returns, or later when its data has come. */
+  serve(channel: Channel, slot: number): void {
+    this.#startedMs = performance.now();
+    this.#dispatch(channel, slot, null);
+  }
+
+  #dispatch(channel: Channel, slot: number, supplied: Uint8Array | null): void {
+    if (!this.#accept(channel, slot)) return;
+    const row = operations[this.opcode];
+    const result = this.#check(row) ?? this.#call(row!, supplied);
+    this.#finish(result);
+  }
+
+  /** Reads the header. A request that is too short for one gets no answer: nobody knows whose it is. */
+  #accept(channel: Channel, slot: number): boolean {
+    this.#channel = channel;
+    this.#slot = slot;
+    this.#waits = null;
+    this.requests = channel.requests;
+    this.requestBytes = channel.requestBytes;
+    this.replies = channel.replies;
+    const at = channel.requestAt(slot);
+    const copied = channel.requestCopied(slot);
+    this.#at = at;
+    if (copied < InHeader.size) {
+      this.malformed++;
+      channel.complete(slot, 0, 0);
+      return false;
+    }
+    const { requests } = this;
+    const length = requests.getUint32(at + InHeader.len, true);
+    this.opcode = requests.getUint32(at + InHeader.opcode, true);
+    this.lo = requests.getUint32(at + InHeader.nodeid, true);
+    this.hi = requests.getUint32(at + InHeader.nodeid + 4, true);
+    this.args = at + InHeader.size;
+    this.end = at + Math.min(length, copied);
+    this.out = channel.replyAt(slot) + OutHeader.size;
+    this.capacity = channel.replyCapacity(slot);
+    this.room = Math.max(0, this.capacity - OutHeader.size);
+    if (length < InHeader.size || length > channel.requestTotal(slot)) {
+      this.malformed++;
+      this.#finish(-Errno.EINVAL);
+      return false;
+    }
+    return true;
+  }
+
+  #check(row: Operation | undefined): number | null {
+    if (row === undefined) return -Errno.ENOSYS;
+    if (this.end - this.args < row.inBytes) {
+      this.malformed++;
+      return row.opcode === Opcode.FORGET || row.opcode === Opcode.BATCH_FORGET ? NO_REPLY : -Errno.EINVAL;
+    }
+    return null;
+  }
+
+  #call(row: Operation, supplied: Uint8Array | null): number {
+    try {
+      this.#plan.supplied = supplied;
+      return row.handle(this);
+    } catch (error) {
+      this.internalErrors++;
+      this.#onInternalError(error, row.name);
+      return -Errno.EIO;
+    }
+  }
+
+  #finish(result: number): void {
+    if (result === PENDING) return;
+    const { opcode } = this;
+    if (result === NO_REPLY || opcode === Opcode.FORGET || opcode === Opcode.BATCH_FORGET) {
+      this.#channel.complete(this.#slot, 0, 0);
+      this.#count(0);
+      return;
+    }
+    if (result === LARGE) {
+      this.#reply(0, OutHeader.size, OutHeader.size + this.large);
+      this.#count(this.large);
+    } else if (result < 0) {
+      this.#reply(result, OutHeader.size, OutHeader.size);
+      this.#count(result);
+    } else if (result > this.room) {
+      this.#reply(-Errno.EIO, OutHeader.size, OutHeader.size);
+      this.#count(-Errno.EIO);
+    } else {
+      this.#reply(0, OutHeader.size + result, OutHeader.size + result);
+      this.#count(result);
+    }
+  }
+
+  /** Writes the out header and completes. A client that left no room for a header gets nothing. */
+  #reply(error: number, inline: number, total: number): void {
+    const { replies, requests } = this;
+    if (this.capacity < OutHeader.size) {
+      this.#channel.complete(this.#slot, 0, 0);
+      return;
+    }
+    const at = this.out - OutHeader.size;
+    const unique = this.#at + InHeader.unique;
+    replies.setUint32(at + OutHeader.len, total, true);
+    replies.setInt32(at + OutHeader.error, error, true);
+    replies.setUint32(at + OutHeader.unique, requests.getUint32(unique, true), true);
+    replies.setUint32(at + OutHeader.unique + 4, requests.getUint32(unique + 4, true), true);
+    this.#channel.complete(this.#slot, inline, total);
+  }
+
+  #count(result: number): void {
+    const nowMs = performance.now();
+    const latencyUs = (nowMs - this.#startedMs) * 1000;
+    this.counters.count(this.hi, this.lo, this.opcode, result, latencyUs, nowMs);
+  }
+
+  sendLarge(bytes: Uint8Array, length: number): number {
+    if (length > this.room) return -Errno.ERANGE;
+    if (length > 0) {
+      const written = this.#channel.writeBytes(this.#slot, OutHeader.size, bytes, 0, length);
+      if (written !== length) return -Errno.EIO;
+    }
+    this.large = length;
+    return LARGE;
+  }
+
+  read(offset: number, size: number): number {
+    const plan = this.#plan;
+    plan.begin(this.#channel, this.#slot, size, plan.supplied);
+    const result = this.fs.read(this.hi, this.lo, offset, size, plan);
+    if (result < 0) return result;
+    const left = plan.move();
+    this.large = plan.planned;
+    if (left < 0) return -Errno.EIO;
+    if (left === 0) return LARGE;
+    this.#readRest(this.#park(), plan.rest(), 0, plan.planned);
+    return PENDING;
+  }
+
+  init(): number {
+    const { requests, replies } = this;
+    const size = this.end - this.args;
+    const length = this.session.init(requests, this.args, size, replies, this.out, this.#allowNoOpen);
+    this.noOpen = this.session.noOpen;
+    return length;
+  }
+
+  destroy(): void {
+    this.resetSession();
+  }
+
+  /** Remembers the present request. Its slot, with the request in it, stays ours until it is completed. */
+  #park(): Parked {
+    if (this.#waits !== null) return this.#waits;
+    const unique = this.#at + InHeader.unique;
+    const parked: Parked = {
+      channel: this.#channel,
+      slot: this.#slot,
+      ticket: this.#channel.ticket(this.#slot),
+      hi: this.hi,
+      lo: this.lo,
+      opcode: this.opcode,
+      uniqueLo: this.requests.getUint32(unique, true),
+      uniqueHi: this.requests.getUint32(unique + 4, true),
+      startedMs: this.#startedMs,
+      sinceSeconds: Math.floor(Date.now() / 1000),
+    };
+    this.#waits = parked;
+    this.#parked.add(parked);
+    return parked;
+  }
+
+  #later(): (result: number, bytes?: Uint8Array) => void {
+    const parked = this.#park();
+    let called = false;
+    return (result, bytes) => {
+      if (called) return;
+      called = true;
+      this.#resume(parked, (): void => {
+        if (result < 0) this.#answer(parked, result, 0);
+        else this.#dispatch(parked.channel, parked.slot, bytes ?? null);
+      });
+    };
+  }
+
+  /** Does `work` for a parked request that still has somebody to answer. */
+  #resume(parked: Parked, work: () => void): void {
+    this.#parked.delete(parked);
+    if (!parked.channel.alive(parked.slot, parked.ticket)) return;
+    this.#startedMs = parked.startedMs;
+    work();
+    parked.channel.flush();
+  }
+
+  #answer(parked: Parked, result: number, large: number): void {
+    if (!this.#accept(parked.channel, parked.slot)) return;
+    this.large = large;
+    this.#finish(result);
+  }
+
+  /** Reads extents on a pool thread, one after the other, then answers. */
+  #readRest(parked: Parked, extents: Float64Array, from: number, total: number): void {
+    const row = extents.subarray(from * WORDS);
+    const { channel, slot } = parked;
+    channel.readFileBlocking(slot, OutHeader.size + row[3]!, row[0]!, row[1]!, row[2]!, (result) => {
+      const isLast = row.length === WORDS;
+      // A file that ends before its bitmap says, or fails: the request cannot be answered with less.
+      if (result <= 0) {
+        this.#resume(parked, () => this.#answer(parked, -Errno.EIO, 0));
+      } else if (result < row[2]!) {
+        row[1]! += result;
+        row[2]! -= result;
+        row[3]! += result;
+        this.#readRest(parked, extents, from, total);
+      } else if (isLast) {
+        this.#resume(parked, () => this.#answer(parked, LARGE, total));
+      } else {
+        this.#readRest(parked, extents, from + 1, total);
+      }
+    });
+  }
+}
