@@ -77,6 +77,11 @@ export class FuseServer extends RequestContext {
     this.noOpen = false;
   }
 
+  /** Whether any request waits for data. */
+  get hasParked(): boolean {
+    return this.#parked.size > 0;
+  }
+
   /** Requests that wait for data. */
   inflight(): InflightRequest[] {
     return Array.from(this.#parked, (p) => ({
