@@ -62,7 +62,8 @@ export async function runNydusd(options: NydusdOptions): Promise<number> {
     ready.resolve(machine);
     life.step('Mount');
     life.step('Start');
-    await machine.mountAtStart();
+    // A big image must not keep a SIGTERM waiting.
+    await Promise.race([machine.mountAtStart(), end.promise]);
     log.info({ sock: options.sock, apisock: options.apisock }, 'serving');
   } catch (error) {
     ready.reject(error);

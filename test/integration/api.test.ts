@@ -35,7 +35,7 @@ afterAll(async () => {
 });
 
 /** The recorded images where they are, otherwise others of the small ones. */
-const all = process.env['NYDUS_FIXTURES'];
+const all = process.env.NYDUS_FIXTURES;
 
 function local(text: string): string {
   const local = text.replaceAll('$FIXTURES', all ?? fixtures).replaceAll('$TMP', daemon.directory);
@@ -120,7 +120,7 @@ describe('recorded requests, in order', () => {
           status: entry.status,
           text: '',
         });
-        expect(headers['server']).toBe(entry.headers['Server']);
+        expect(headers.server).toBe(entry.headers.Server);
         expect(headers['content-type']).toBe(entry.headers['Content-Type']);
         compareBodies(entry, text);
       },

@@ -55,7 +55,7 @@ test('1,000 mounts and unmounts leave no descriptor behind', async () => {
   expect(openFiles()).toBeLessThanOrEqual(before + 3);
 });
 
-test('an image named on the command line is mounted, by configuration or by directory', async () => {
+test('an image that cannot be mounted at start ends the process with 1 and a reason', async () => {
   await using first = new Nydusd(['--bootstrap', image('v6-dict'), '--localfs-dir', `${fixtures}/nothing`]);
   expect((await first.exit(3000)).code).toBe(1);
   expect(first.stderr).toContain('nothing');
