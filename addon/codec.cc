@@ -1,9 +1,113 @@
-// Decoders. zlib and zstd are those of the node binary, which exports their symbols.
-#include <node_api.h>
-
+// The decoders as JavaScript calls them: at once, or on a pool thread.
 #include "codec.h"
+
 #include "common.h"
 
 namespace nydus {
-void defineCodecs(napi_env, napi_value, Instance*) {}
+namespace {
+
+using Decoder = int64_t (*)(const uint8_t*, size_t, uint8_t*, size_t);
+
+// Typed arrays of length 0 may have no address.
+uint8_t nothing;
+uint8_t* addressOf(const Bytes& bytes) { return bytes.data == nullptr ? &nothing : bytes.data; }
+
+bool isBytes(napi_env env, napi_value value) {
+  napi_typedarray_type type;
+  return napi_get_typedarray_info(env, value, &type, nullptr, nullptr, nullptr, nullptr) == napi_ok &&
+         type == napi_uint8_array;
 }
+
+napi_value decodeNow(napi_env env, napi_callback_info info, Decoder decoder) {
+  Args args(env, info);
+  if (!isBytes(env, args[0]) || !isBytes(env, args[1])) return number(env, -EINVAL);
+  Bytes src(env, args[0]), dst(env, args[1]);
+  return number(env, decoder(addressOf(src), src.length, addressOf(dst), dst.length));
+}
+
+napi_value Lz4Decode(napi_env env, napi_callback_info info) { return decodeNow(env, info, lz4Decode); }
+napi_value ZstdDecode(napi_env env, napi_callback_info info) { return decodeNow(env, info, zstdDecode); }
+
+napi_value ZranDecode(napi_env env, napi_callback_info info) {
+  Args args(env, info);
+  if (!isBytes(env, args[0]) || !isBytes(env, args[1])) return number(env, -EINVAL);
+  Bytes src(env, args[0]), dst(env, args[1]), dictionary(env, args[4]);
+  return number(env, zranDecode(addressOf(src), src.length, addressOf(dst), dst.length, args.u32(2), args.u32(3),
+                                dictionary.data, dictionary.length));
+}
+
+napi_value Crc32c(napi_env env, napi_callback_info info) {
+  Args args(env, info);
+  Bytes bytes(env, args[0]);
+  return number(env, crc32c(addressOf(bytes), bytes.length));
+}
+
+struct AsyncDecode {
+  Decoder decoder;
+  const uint8_t* src;
+  uint8_t* dst;
+  size_t srcLength, dstLength;
+  int64_t result = 0;
+  napi_ref keep[3] = {};  // source, target, callback: their memory must outlive the work
+  napi_async_work work = nullptr;
+
+  void drop(napi_env env) {
+    for (napi_ref& reference : keep) {
+      if (reference != nullptr) napi_delete_reference(env, reference);
+      reference = nullptr;
+    }
+  }
+};
+
+void onDecoded(napi_env env, napi_status status, void* data) {
+  std::unique_ptr<AsyncDecode> task(static_cast<AsyncDecode*>(data));
+  napi_delete_async_work(env, task->work);
+  callJs(env, task->keep[2], true, status == napi_ok ? task->result : -ECANCELED);
+  task->drop(env);
+}
+
+napi_value DecodeAsync(napi_env env, napi_callback_info info) {
+  Args args(env, info);
+  static constexpr Decoder decoders[] = {nullptr, lz4Decode, gzipDecode, zstdDecode};
+  const uint32_t kind = args.u32(0);
+  napi_valuetype type;
+  if (kind < 1 || kind > 3 || !isBytes(env, args[1]) || !isBytes(env, args[2])) return number(env, -EINVAL);
+  if (napi_typeof(env, args[3], &type) != napi_ok || type != napi_function) return number(env, -EINVAL);
+  Bytes src(env, args[1]), dst(env, args[2]);
+  auto task = std::make_unique<AsyncDecode>();
+  task->decoder = decoders[kind];
+  task->src = addressOf(src);
+  task->srcLength = src.length;
+  task->dst = addressOf(dst);
+  task->dstLength = dst.length;
+  for (int i = 0; i < 3; i++) napi_create_reference(env, args[1 + i], 1, &task->keep[i]);
+  const auto execute = [](napi_env, void* data) {
+    auto& t = *static_cast<AsyncDecode*>(data);
+    t.result = t.decoder(t.src, t.srcLength, t.dst, t.dstLength);
+  };
+  napi_value name;
+  napi_create_string_utf8(env, "decodeAsync", NAPI_AUTO_LENGTH, &name);
+  if (napi_create_async_work(env, nullptr, name, execute, onDecoded, task.get(), &task->work) != napi_ok) {
+    task->drop(env);
+    return number(env, -ENOMEM);
+  }
+  if (napi_queue_async_work(env, task->work) != napi_ok) {
+    napi_delete_async_work(env, task->work);
+    task->drop(env);
+    return number(env, -EAGAIN);
+  }
+  task.release();
+  return number(env, 0);
+}
+
+}  // namespace
+
+void defineCodecs(napi_env env, napi_value exports, Instance* instance) {
+  define(env, exports, instance, "lz4Decode", Lz4Decode);
+  define(env, exports, instance, "zstdDecode", ZstdDecode);
+  define(env, exports, instance, "zranDecode", ZranDecode);
+  define(env, exports, instance, "decodeAsync", DecodeAsync);
+  define(env, exports, instance, "crc32c", Crc32c);
+}
+
+}  // namespace nydus

@@ -1,1 +1,25 @@
+// Decoders of chunk data. All take hostile input and never touch memory outside their two buffers.
 #pragma once
+#include <cstddef>
+#include <cstdint>
+
+namespace nydus {
+
+// Raw LZ4 block (lz4_Block_format.md). Bytes produced, or -EBADMSG.
+int64_t lz4Decode(const uint8_t* src, size_t srcLength, uint8_t* dst, size_t dstLength);
+
+// Whole zstd frames. Bytes produced, or -EBADMSG.
+int64_t zstdDecode(const uint8_t* src, size_t srcLength, uint8_t* dst, size_t dstLength);
+
+// One gzip member; what follows it is ignored. Bytes produced, or -EBADMSG.
+int64_t gzipDecode(const uint8_t* src, size_t srcLength, uint8_t* dst, size_t dstLength);
+
+// Raw deflate data from the middle of a gzip file: `bits` bits of `byte` precede it and `dictionary` is the window before
+// it. Goes on over the ends of gzip members and produces exactly dstLength bytes, or -EBADMSG.
+int64_t zranDecode(const uint8_t* src, size_t srcLength, uint8_t* dst, size_t dstLength, uint32_t bits, uint32_t byte,
+                   const uint8_t* dictionary, size_t dictionaryLength);
+
+// CRC-32C (Castagnoli, reflected, as iSCSI has it).
+uint32_t crc32c(const uint8_t* bytes, size_t length);
+
+}  // namespace nydus
