@@ -12,8 +12,6 @@ import { WorkerFetcher } from './worker-fetcher.ts';
 import { WorkerMounts } from './worker-mounts.ts';
 
 const EIO = 5;
-/** Requests of one ring in flight: what a queue of 1024 descriptors can hold of the smallest ones. */
-const SLOTS = 512;
 /** How often is looked whether requests still use what is to go. */
 const POLL_MS = 1;
 const TWO_32 = 0x1_0000_0000;
@@ -67,10 +65,10 @@ async function unmount(serial: number): Promise<number> {
 function attach(device: number, queue: number): number {
   // The first kick may come as soon as the ring is attached, never before this function returns.
   const onKick = () => ringServer.drain();
-  const channel = RingChannel.attach(addon, device, queue, SLOTS, onKick);
+  const channel = RingChannel.attach(addon, device, queue, onKick);
   if (typeof channel === 'number') return channel;
   const ringServer = new RingServer(channel, server, {
-    pollUs,
+    pollNs: pollUs * 1000,
     onFault: (errno) => post({ type: 'fault', device, queue, errno }),
   });
   rings.set(`${device}:${queue}`, { channel, ringServer });

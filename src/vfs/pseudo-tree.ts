@@ -62,11 +62,10 @@ export class PseudoTree {
     return this.#nodes.size;
   }
 
-  /** Mounts `fs` at `path`; a mount which is there already is replaced. Throws PathError. */
+  /** Mounts `fs` at `path`; a mount which is there already is replaced, as by `remove`. Throws PathError. */
   add(path: string, fs: MountedFs, serial: number): void {
     let node = this.root;
     for (const name of splitPath(path)) node = this.#child(node, name);
-    if (node.mount !== null) this.#mounts.delete(node.mount.serial);
     const mount = { serial, fs, node };
     node.mount = mount;
     node.changedMs = Date.now();
@@ -83,20 +82,29 @@ export class PseudoTree {
     return node;
   }
 
-  /** Removes a mount, and the directories that only it needed. False when the serial is unknown (replaced, or gone). */
+  /**
+   * Takes a mount from its path, and the directories away that only it needed. Its nodes are served on until `forget`. False when it
+   * is not at any path (replaced, or gone).
+   */
   remove(serial: number): boolean {
-    const mount = this.#mounts.get(serial);
-    if (mount === undefined) return false;
-    this.#mounts.delete(serial);
-    mount.node.mount = null;
-    mount.node.changedMs = Date.now();
-    let node: PseudoNode = mount.node;
-    while (node.parent !== null && node.mount === null && node.children.size === 0) {
-      node.parent.children.delete(node.key);
-      node.parent.changedMs = Date.now();
-      this.#nodes.delete(node.lo);
-      node = node.parent;
+    const node = this.#mounts.get(serial)?.node;
+    if (node?.mount?.serial !== serial) return false;
+    node.mount = null;
+    node.changedMs = Date.now();
+    for (
+      let at: PseudoNode = node;
+      at.parent !== null && at.mount === null && at.children.size === 0;
+      at = at.parent
+    ) {
+      at.parent.children.delete(at.key);
+      at.parent.changedMs = Date.now();
+      this.#nodes.delete(at.lo);
     }
     return true;
+  }
+
+  /** From now on nodes of this mount do not exist. */
+  forget(serial: number): void {
+    this.#mounts.delete(serial);
   }
 }

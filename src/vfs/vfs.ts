@@ -41,10 +41,15 @@ export class Vfs implements FileSystem {
     this.#lastFs = null;
   }
 
-  /** Requests that wait inside the file system finish; new ones for its nodes get ENOENT. */
+  /** Takes the mount from its path. Nodes that a guest or a waiting request holds are served until `forgetMount`. */
   unmount(serial: number): boolean {
-    this.#lastFs = null;
     return this.tree.remove(serial);
+  }
+
+  /** Nodes of this mount give ENOENT from now on. */
+  forgetMount(serial: number): void {
+    this.#lastFs = null;
+    this.tree.forget(serial);
   }
 
   /** The image that a nodeid belongs to, or null for a pseudo directory or a mount that is gone. */
