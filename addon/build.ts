@@ -1,8 +1,8 @@
 /**
  * Builds the addon with g++: `node addon/build.ts [--asan] [--test]`.
  *
- * Output: `build/nydus.node`; with `--asan` `build/asan/nydus.node`; with `--test` also `build/test/<name>.node` for every
- * `addon/test/<name>.cc`. What is newer than its sources is left alone. Objects and results are written beside their name and
+ * Output: `build/nydus.node`; with `--asan` `build/asan/nydus.node`; with `--test` also `build/nydus-test.node` from
+ * `addon/test`. What is newer than its sources is left alone. Objects and results are written beside their name and
  * renamed, so that builds which run at the same time do not disturb each other.
  */
 import { spawn } from 'node:child_process';
@@ -110,10 +110,8 @@ async function main(options: ReadonlySet<string>): Promise<void> {
   const output = path.join(root, 'build', asan ? 'asan' : '', 'nydus.node');
   await build({ sources: sourcesIn('.'), output, flags: asan ? [...baseFlags, ...asanFlags] : baseFlags });
   if (!options.has('--test')) return;
-  for (const source of sourcesIn('test')) {
-    const name = `${path.basename(source, '.cc')}.node`;
-    await build({ sources: [source], output: path.join(root, 'build/test', name), flags: baseFlags });
-  }
+  const testOutput = path.join(root, 'build/nydus-test.node');
+  await build({ sources: sourcesIn('test'), output: testOutput, flags: baseFlags });
 }
 
 try {

@@ -2,6 +2,7 @@
 #pragma once
 #include <sys/uio.h>
 
+#include <cerrno>
 #include <memory>
 #include <mutex>
 #include <vector>
@@ -87,9 +88,14 @@ class Ring {
   }
   // What stopped the ring for good, as -errno; 0 while it works.
   int failure() const { return device->dead.load(std::memory_order_relaxed) ? -ENODEV : failure_; }
-  int fail(int error);
+  // A read or write outside pop, flush and arm found guest memory gone.
+  int vanished() {
+    std::lock_guard guard(queue->lock);
+    return fail(-EFAULT);
+  }
 
  private:
+  int fail(int error);
   enum class Outcome { ok, malformed, corrupt };
   int start(uint32_t slotCount);
   int startIndices();

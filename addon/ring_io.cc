@@ -102,7 +102,7 @@ napi_value RingWrite(napi_env env, napi_callback_info info) {
   if (static_cast<uint64_t>(length) > bytes.length - offset) return number(env, -EINVAL);
   const uint64_t n = fit(t, length);
   if (!guarded([&] { scatter(t.slot->iov, t.skip, bytes.data + offset, n); })) {
-    return number(env, (*t.server)->ring.fail(-EFAULT));
+    return number(env, (*t.server)->ring.vanished());
   }
   return number(env, static_cast<int64_t>(n));
 }
@@ -118,7 +118,8 @@ napi_value RingRead(napi_env env, napi_callback_info info) {
   const uint64_t n = fit(t, length);
   if (n == 0) return number(env, 0);
   Window window(*t.slot, t.skip, n);
-  return number(env, readNow(**t.server, fd, window.parts(), window.count(), offset));
+  const int64_t result = readNow(**t.server, fd, window.parts(), window.count(), offset);
+  return number(env, result == -EFAULT ? (*t.server)->ring.vanished() : result);
 }
 
 // A read on a pool thread. It owns what it needs: the ring may be detached and its memory replaced meanwhile.
@@ -146,6 +147,7 @@ void onReadDone(napi_env env, napi_status status, void* data) {
   if (ring.attached && ring.state[size_t(read->index) * kStateWords + kTicket] == read->ticket) {
     ring.slots[read->index].busy = false;
     read->hold = MemoryHold();
+    if (read->result == -EFAULT) ring.vanished();
     callJs(env, read->done, true, status == napi_ok ? read->result : -ECANCELED);
   }
   napi_delete_reference(env, read->done);

@@ -21,4 +21,6 @@ export const State = {
   inline: 3,
   /** Set by the server before flush: used.len, i.e. inline bytes plus what ringRead/ringWrite put behind them. */
   total: 4,
+  /** Changes whenever the addon gives the slot out or takes it back. Only the addon writes it. */
+  ticket: 5,
 } as const;
