@@ -82,7 +82,7 @@ async function build(target: Target): Promise<void> {
     };
     await Promise.all(Array.from({ length: JOBS }, worker));
     const linked = path.join(work, path.basename(target.output));
-    // -Bsymbolic-functions is not used: zlib and zstd are to come from the node binary.
+    // Undefined symbols of zlib and zstd come from the node binary when it loads the addon.
     await compile([...target.flags, '-shared', '-pthread', ...objects.sort(), '-o', linked]);
     renameSync(linked, target.output);
     writeFileSync(path.join(work, 'stamp'), stamp);

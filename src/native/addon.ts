@@ -45,13 +45,14 @@ export interface Addon {
 
   // --- devices: guest memory -------------------------------------------------------------------------
   deviceCreate(queues: number): number;
-  /** Marks the device dead; rings attached to it answer -ENODEV; memory goes when the last request does. */
+  /** Marks the device dead; rings attached to it answer -ENODEV; memory goes when its rings are detached and the last request is done. */
   deviceDestroy(device: number): number;
   /** Negotiated virtio features, as two u32. */
   deviceSetFeatures(device: number, lo: number, hi: number): number;
   /**
    * Replaces the memory table. `regions` = n × [gpa, size, uva, mmapOffset]; `fds` are not closed. -EINVAL overlap or overflow,
-   * -ERANGE offset+size beyond the file, otherwise mmap's errno. On error the old table stays.
+   * -ERANGE offset+size beyond the file, otherwise mmap's errno. On error the old table stays. -ENODEV for what is not a regular file or memfd. A running ring whose own pages are in no
+   * region any more goes on in the old ones until a table has them again.
    */
   memorySet(device: number, regions: BigUint64Array, fds: Int32Array): number;
   memoryAdd(device: number, region: BigUint64Array, fd: number): number;
@@ -65,7 +66,10 @@ export interface Addon {
   /** Front-end (user) addresses. May be called while attached: takes effect at the next pop. */
   ringSetAddr(device: number, queue: number, desc: bigint, used: bigint, avail: bigint): number;
   ringSetBase(device: number, queue: number, base: number): number;
-  /** The device takes the fd (-1 = none). Call may be replaced while attached; one signal is sent on the new fd. */
+  /**
+   * The device takes the fd (-1 = none) and makes it non-blocking; on an error it stays the caller's. Call and err may be replaced
+   * while attached, and one signal is sent on the new call fd. Without a kick fd nothing but the attach itself and a freed slot calls `onKick`.
+   */
   ringSetKick(device: number, queue: number, fd: number): number;
   ringSetCall(device: number, queue: number, fd: number): number;
   ringSetErr(device: number, queue: number, fd: number): number;
@@ -103,15 +107,20 @@ export interface Addon {
   /**
    * Pops up to `max` requests: copies each one's readable bytes (at most REQUEST_BYTES) into its slot, fills its state row, and
    * writes the slot numbers to `popped`. Waits at most `spinNs` for the first. Returns the count, -EFAULT (memory vanished),
-   * -EPROTO (ring corrupt: broken from now on, its err fd signalled), -ENODEV. A malformed chain is counted, returned to the
+   * -EPROTO (ring corrupt: broken from now on, its err fd signalled; -EFAULT breaks it too), -ENODEV. A malformed chain is counted, returned to the
    * guest with used.len 0 and not reported here.
    */
   ringPop(ring: number, popped: Int32Array, max: number, spinNs: number): number;
-  /** Scatters the slots listed in `done` (reply length in their state row, bytes in their reply area), pushes them used, publishes once, notifies at most once. */
+  /**
+   * A slot that is not in flight, or which a pool thread reads into, is -EINVAL, and nothing is flushed. When requests waited for a free slot,
+   * `onKick` is called once more.
+   * Scatters the slots listed in `done` (reply length in their state row, bytes in their reply area), pushes them used, publishes once, notifies at most once.
+   * `total` is cut to the writable part.
+   */
   ringFlush(ring: number, done: Int32Array, count: number): number;
   /**
    * Scatters `length` bytes of `bytes` from `offset` behind the first `skip` bytes of the slot's writable part.
-   * For replies that do not fit the slot's reply area. Returns the bytes written.
+   * For replies that do not fit the slot's reply area. Cut to the room there is; returns the bytes written.
    */
   ringWrite(
     ring: number,
@@ -126,7 +135,7 @@ export interface Addon {
    * Returns bytes read, -EAGAIN when the page cache does not have them (use ringReadBlocking), -EFAULT, or the file's errno.
    */
   ringRead(ring: number, slot: number, skip: number, fd: number, fileOffset: number, length: number): number;
-  /** The same on a pool thread; `done` gets bytes or -errno on this thread. The slot stays in flight meanwhile. */
+  /** The same on a pool thread; `done` gets bytes or -errno on this thread, or is never called after a detach. The slot stays in flight meanwhile. */
   ringReadBlocking(
     ring: number,
     slot: number,
@@ -136,7 +145,7 @@ export interface Addon {
     length: number,
     done: (result: number) => void,
   ): number;
-  /** Allows notifications and looks once more: 1 = there is work (do not sleep), 0 = sleep. */
+  /** Allows notifications and looks once more: 1 = there is work (do not sleep), 0 = sleep (also when all slots are in use: see ringFlush). */
   ringArm(ring: number): number;
   /** Counters since attach: [popped, completed, malformed, notified, kicks]. */
   ringStats(ring: number, out: Float64Array): number;
@@ -159,6 +168,6 @@ export interface Addon {
   ): number;
   /** The same decoders on a pool thread; kind 1 lz4, 2 gzip member, 3 zstd. */
   decodeAsync(kind: number, src: Uint8Array, dst: Uint8Array, done: (result: number) => void): number;
-  /** CRC-32C (Castagnoli). */
+  /** CRC-32C (Castagnoli), as an unsigned number. */
   crc32c(bytes: Uint8Array): number;
 }

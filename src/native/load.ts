@@ -3,7 +3,7 @@ import path from 'node:path';
 import { fileURLToPath } from 'node:url';
 import type { Addon } from './addon.ts';
 
-/** The nearest folder above this file with a package.json: the file may run from `src/native` or from a bundle elsewhere. */
+/** `build/nydus.node` of the repository: this file runs from below `src`, or bundled from a folder of the top level. */
 function builtAddon(): string {
   const here = path.dirname(fileURLToPath(import.meta.url));
   let folder = here;
