@@ -63,7 +63,7 @@ export class MountCounters {
 
   /** One finished request; `result` is a byte count or -errno. */
   count(opcode: number, lo: number, result: number, latencyUs: number, nowMs: number): void {
-    const op = INDEX_OF_OPCODE[opcode & 63]!;
+    const op = opcode < INDEX_OF_OPCODE.length ? INDEX_OF_OPCODE[opcode]! : -1;
     if (op < 0) return;
     const { values } = this;
     values[Counter.hits + op]! += 1;

@@ -41,6 +41,11 @@ export interface InflightRequest {
 const TWO_32 = 0x1_0000_0000;
 const WORDS = 4;
 
+/** Operations that are never answered, not even when they are malformed. */
+function isSilent(opcode: number): boolean {
+  return opcode === Opcode.FORGET || opcode === Opcode.BATCH_FORGET || opcode === Opcode.INTERRUPT;
+}
+
 /**
  * A FUSE server for one thread: turns the bytes of a slot's request into one call of a FileSystem, and the result into the
  * slot's reply. It serves the slots of any channel, one request at a time; only READs whose data is missing wait, without holding up others.
@@ -62,6 +67,7 @@ export class FuseServer extends RequestContext {
   #at = 0;
   #startedMs = 0;
   #waits: Parked | null = null;
+  #inCall = false;
 
   constructor(fs: FileSystem, options: FuseServerOptions = {}) {
     super();
@@ -75,6 +81,11 @@ export class FuseServer extends RequestContext {
   resetSession(): void {
     this.session.reset();
     this.noOpen = false;
+  }
+
+  /** The channel is about to go: forgets its requests that wait, some of which nobody would resume any more. */
+  abandon(channel: Channel): void {
+    for (const parked of this.#parked) if (parked.channel === channel) this.#parked.delete(parked);
   }
 
   /** Whether any request waits for data. */
@@ -143,26 +154,32 @@ export class FuseServer extends RequestContext {
     if (row === undefined) return -Errno.ENOSYS;
     if (this.end - this.args < row.inBytes) {
       this.malformed++;
-      return row.opcode === Opcode.FORGET || row.opcode === Opcode.BATCH_FORGET ? NO_REPLY : -Errno.EINVAL;
+      return -Errno.EINVAL;
     }
     return null;
   }
 
   #call(row: Operation, supplied: Uint8Array | null): number {
+    let result: number;
+    this.#inCall = true;
     try {
       this.#plan.supplied = supplied;
-      return row.handle(this);
+      result = row.handle(this);
+      if (result === PENDING && this.#waits === null) throw new Error('PENDING, but nothing was parked');
     } catch (error) {
       this.internalErrors++;
       this.#onInternalError(error, row.name);
-      return -Errno.EIO;
+      result = -Errno.EIO;
     }
+    this.#inCall = false;
+    // What is answered now waits for nothing, though it may have been parked before it failed.
+    if (result !== PENDING && this.#waits !== null) this.#parked.delete(this.#waits);
+    return result;
   }
 
   #finish(result: number): void {
     if (result === PENDING) return;
-    const { opcode } = this;
-    if (result === NO_REPLY || opcode === Opcode.FORGET || opcode === Opcode.BATCH_FORGET) {
+    if (result === NO_REPLY || isSilent(this.opcode)) {
       this.#channel.complete(this.#slot, 0, 0);
       this.#count(0);
       return;
@@ -266,10 +283,14 @@ export class FuseServer extends RequestContext {
     return (result, bytes) => {
       if (called) return;
       called = true;
-      this.#resume(parked, (): void => {
-        if (result < 0) this.#answer(parked, result, 0);
-        else this.#dispatch(parked.channel, parked.slot, bytes ?? null);
-      });
+      const resume = () =>
+        this.#resume(parked, (): void => {
+          if (result < 0) this.#answer(parked, result, 0);
+          else this.#dispatch(parked.channel, parked.slot, bytes ?? null);
+        });
+      // Within a call the request being served would be lost, and this one answered twice.
+      if (this.#inCall) queueMicrotask(resume);
+      else resume();
     };
   }
 

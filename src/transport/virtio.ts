@@ -81,5 +81,6 @@ export class RingServer {
   /** Nothing is served any more; the ring is about to be detached. */
   stop(): void {
     this.#stopped = true;
+    this.#server.abandon(this.#ring);
   }
 }
