@@ -131,15 +131,14 @@ function cacheConfig({ cache, rafs }: Config): CacheConfig {
 }
 
 function blobSpec(row: BlobRow, bootstrap: Bootstrap, source: string): BlobSpec {
-  const id = row.id === UNKNOWN_ID ? basename(source) : row.id;
-  const separate = (row.features & BlobFeature.separate) !== 0 && row.metaDigest !== null;
+  const id = row.id === UNKNOWN_ID ? idOfFile(source) : row.id;
   const { version } = bootstrap;
   const { features, compressor, digester, chunkCount, compressedSize, uncompressedSize } = row;
   const { ciCompressor, ciOffset, ciCompressedSize, ciUncompressedSize, cipherKey, cipherIv } = row;
   return {
     id,
     objectId: id,
-    metaObjectId: separate ? Buffer.from(row.metaDigest!).toString('hex') : id,
+    metaObjectId: metaIdOf(row, source) ?? id,
     version,
     features,
     compressor,
@@ -153,6 +152,18 @@ function blobSpec(row: BlobRow, bootstrap: Bootstrap, source: string): BlobSpec 
     ciUncompressedSize,
     cipher: cipherKey !== null && cipherIv !== null ? { key: cipherKey, iv: cipherIv } : null,
   };
+}
+
+/** The blob's id where the file is named after it; extensions do not count (storage/src/device.rs). */
+function idOfFile(path: string): string {
+  return basename(path).replace(/(?<=.)\..*$/s, '');
+}
+
+/** The object with the chunk info of a SEPARATE blob: the one with the bootstrap at its end, or one named by its digest. Null: the blob itself. */
+function metaIdOf(row: BlobRow, source: string): string | null {
+  if ((row.features & BlobFeature.separate) === 0) return null;
+  if ((row.features & BlobFeature.inlinedFsMeta) !== 0) return idOfFile(source);
+  return row.metaDigest && Buffer.from(row.metaDigest).toString('hex');
 }
 
 /** 32 bytes for each chunk, zero where the bootstrap has none. */
