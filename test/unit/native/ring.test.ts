@@ -1,53 +1,12 @@
-import {
-  closeSync,
-  ftruncateSync,
-  mkdtempSync,
-  openSync,
-  readFileSync,
-  rmSync,
-  writeFileSync,
-} from 'node:fs';
+import { closeSync, mkdtempSync, openSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { afterEach, expect, test } from 'vitest';
+import { expect, test } from 'vitest';
 import { addon } from '../../../src/native/index.ts';
 import { State } from '../../../src/native/ring.ts';
-import {
-  DATA_AT,
-  Errno,
-  EVENT_IDX,
-  GPA,
-  Harness,
-  type HarnessOptions,
-  INDIRECT,
-  NEXT,
-  TABLE,
-  UVA,
-  WRITE,
-} from './ring-harness.ts';
-
-const open: Harness[] = [];
-
-function ring(options: HarnessOptions = {}): Harness {
-  const harness = new Harness(options).attach();
-  open.push(harness);
-  return harness;
-}
-
-afterEach(() => {
-  for (const harness of open.splice(0)) harness.close();
-});
-
-const text = (bytes: Uint8Array) => Buffer.from(bytes).toString();
-
-/** A direct chain of one readable and one writable descriptor, at heads `head` and `head`+1. */
-function direct(h: Harness, head: number, request: string, writable: number): void {
-  const at = DATA_AT + head * 0x2000;
-  h.bytes.set(Buffer.from(request), at);
-  h.desc(head, h.gpa(at), request.length, NEXT, head + 1);
-  h.desc(head + 1, h.gpa(at + 0x1000), writable, WRITE);
-}
+import { DATA_AT, Errno, EVENT_IDX, Harness, INDIRECT, NEXT, TABLE, UVA, WRITE } from './ring-harness.ts';
+import { direct, ring, served, text, unattached } from './rings.ts';
 
 test('a direct chain is copied, answered and published with its exact length', () => {
   const h = ring();
@@ -233,17 +192,6 @@ for (const [what, write] of Object.entries(corrupt)) {
   });
 }
 
-/** Serves one request and says whether the guest was notified. */
-function served(h: Harness): boolean {
-  addon.eventfdRead(h.call);
-  direct(h, 0, 'x', 8);
-  h.offer(0);
-  h.pop();
-  h.complete(h.popped[0]!, Buffer.from('y'));
-  h.flush(h.popped[0]!);
-  return addon.eventfdRead(h.call) === 1;
-}
-
 test('with event idx the guest is notified at the start and then when its index is passed', () => {
   const h = ring({ features: EVENT_IDX });
   h.usedEvent = 1000;
@@ -324,113 +272,6 @@ test('a slot that becomes free wakes the thread for requests that waited for one
   await sleep(5);
   expect(h.kicks).toBe(before + 1);
   expect(h.pop(1)).toBe(1);
-});
-
-test('a truncated memory file is an error of the ring, not the end of the process', () => {
-  const h = ring();
-  direct(h, 0, 'x', 8);
-  h.offer(0);
-  ftruncateSync(h.memfd, 0);
-  expect(h.pop()).toBe(Errno.EFAULT);
-  expect(h.pop()).toBe(Errno.EFAULT);
-  expect(h.flush()).toBe(Errno.EFAULT);
-  expect(addon.eventfdRead(h.err)).toBe(1);
-  ftruncateSync(h.memfd, h.size);
-});
-
-test('memory truncated while a request is in flight fails its write, its read and its flush', () => {
-  for (const access of ['write', 'read', 'flush']) {
-    const h = ring();
-    direct(h, 0, 'x', 8);
-    h.offer(0);
-    h.pop();
-    const slot = h.popped[0]!;
-    ftruncateSync(h.memfd, 0);
-    const fd = openSync('/proc/self/exe', 'r');
-    if (access === 'write')
-      expect(addon.ringWrite(h.ring, slot, 0, Buffer.from('abc'), 0, 3)).toBe(Errno.EFAULT);
-    if (access === 'read') expect(addon.ringRead(h.ring, slot, 0, fd, 0, 8)).toBeLessThanOrEqual(0);
-    h.complete(slot, Buffer.from('y'));
-    expect(h.flush(slot)).toBe(Errno.EFAULT);
-    closeSync(fd);
-    ftruncateSync(h.memfd, h.size);
-  }
-});
-
-test('memory is replaced while a request is in flight, and goes when the request does', () => {
-  const h = ring();
-  direct(h, 0, 'x', 8);
-  h.offer(0);
-  h.pop();
-  const slot = h.popped[0]!;
-  expect(addon.memoryStale(h.device)).toBe(0);
-  expect(addon.memoryRemove(h.device, h.region())).toBe(0);
-  expect(addon.memoryStale(h.device)).toBe(1);
-  expect(addon.memoryAdd(h.device, h.region(), h.memfd)).toBe(0);
-  h.complete(slot, Buffer.from('still'));
-  expect(h.flush(slot)).toBe(0);
-  expect(text(h.bytes.subarray(DATA_AT + 0x1000, DATA_AT + 0x1005))).toBe('still');
-  expect(addon.memoryStale(h.device)).toBe(0);
-  expect(served(h)).toBe(true);
-});
-
-test('removed memory cannot be reached any more', () => {
-  const h = ring();
-  const other = addon.memfdCreate('other', 0x1000);
-  const region = new BigUint64Array([0x8000_0000n, 0x1000n, 0x1000n, 0n]);
-  expect(addon.memoryAdd(h.device, region, other)).toBe(0);
-  h.desc(0, 0x8000_0000n, 4, 0);
-  h.offer(0);
-  expect(h.pop()).toBe(1);
-  h.flush(h.popped[0]!);
-  expect(addon.memoryRemove(h.device, region)).toBe(0);
-  h.offer(0);
-  expect(h.pop()).toBe(0);
-  expect(h.stats()[2]).toBe(1);
-  addon.closeFd(other);
-});
-
-test('memory tables with overlaps, overflows or more than the file has are refused, and the old one stays', () => {
-  const h = ring();
-  const set = (...words: bigint[]) => {
-    const fds = new Int32Array(words.length / 4).fill(h.memfd);
-    return addon.memorySet(h.device, new BigUint64Array(words), fds);
-  };
-  const size = 0x1000n;
-  expect(set(0n, size, 0n, 0n, 0xfffn, size, 0x8000n, 0n)).toBe(Errno.EINVAL);
-  expect(set(0n, size, 0n, 0n, 0x8000n, size, 0xfffn, 0n)).toBe(Errno.EINVAL);
-  expect(set(0xffff_ffff_ffff_f001n, size, 0n, 0n)).toBe(Errno.EINVAL);
-  expect(set(0n, size, 0xffff_ffff_ffff_f001n, 0n)).toBe(Errno.EINVAL);
-  expect(set(0n, 0n, 0n, 0n)).toBe(Errno.EINVAL);
-  expect(set(0n, size, 0n, 0xffff_ffff_ffff_ff00n)).toBe(Errno.EINVAL);
-  expect(set(0n, BigInt(h.size) + 1n, 0n, 0n)).toBe(Errno.ERANGE);
-  expect(set(0n, size, 0n, BigInt(h.size))).toBe(Errno.ERANGE);
-  expect(addon.memoryAdd(h.device, h.region(GPA + 0x1000n, UVA + 0x1000_0000n), h.memfd)).toBe(Errno.EINVAL);
-  expect(addon.memoryRemove(h.device, h.region(GPA, UVA + 1n))).toBe(-2);
-  expect(served(h)).toBe(true);
-});
-
-test('buffers over the border of two regions are split, and offsets need not be page-aligned', () => {
-  const h = ring();
-  const file = addon.memfdCreate('two', 0x3000);
-  const view = new Uint8Array(addon.map(file, 0, 0x3000, true) as ArrayBuffer);
-  view.set(Buffer.from('abc'), 0x20ff);
-  view.set(Buffer.from('def'), 0x10);
-  // The upper one lies in front of the lower one in the file.
-  const lower = new BigUint64Array([0x9000_0000n, 0x102n, 0x1000n, 0x2000n]);
-  const upper = new BigUint64Array([0x9000_0102n, 0x100n, 0x8000n, 0x10n]);
-  expect(addon.memoryAdd(h.device, lower, file)).toBe(0);
-  expect(addon.memoryAdd(h.device, upper, file)).toBe(0);
-  h.desc(0, 0x9000_00ffn, 6, NEXT, 1);
-  h.desc(1, 0x9000_0100n, 4, WRITE);
-  h.offer(0);
-  expect(h.pop()).toBe(1);
-  expect(text(h.request(h.popped[0]!))).toBe('abcdef');
-  h.complete(h.popped[0]!, Buffer.from('1234'));
-  h.flush(h.popped[0]!);
-  expect(text(view.subarray(0x2100, 0x2102)) + text(view.subarray(0x10, 0x12))).toBe('1234');
-  addon.unmap(view.buffer as ArrayBuffer);
-  addon.closeFd(file);
 });
 
 function temporaryFile(content: Uint8Array): { fd: number; remove(): void } {
@@ -537,8 +378,7 @@ test('a ring is attached once, and not configured meanwhile', () => {
 });
 
 test('a ring without addresses, or with addresses outside memory, is not attached', () => {
-  const h = new Harness();
-  open.push(h);
+  const h = unattached();
   addon.ringReset(h.device, 0);
   expect(h.tryAttach()).toBe(Errno.EINVAL);
   h.configure();
@@ -552,81 +392,6 @@ test('a destroyed device answers ENODEV', () => {
   addon.deviceDestroy(h.device);
   expect(h.pop()).toBe(Errno.ENODEV);
   expect(addon.ringSetNum(h.device, 0, 4)).toBe(Errno.ENODEV);
-});
-
-test('requests that were in flight come again, oldest first, from the in-flight log', () => {
-  const h = new Harness();
-  open.push(h);
-  const log = addon.memfdCreate('inflight', 4096);
-  const setLog = () => addon.inflightSet(h.device, log, 0, 4096, 2, 8);
-  expect(setLog()).toBe(0);
-  h.attach();
-  for (const [head, name] of [
-    [4, 'first'],
-    [0, 'second'],
-    [2, 'third'],
-  ] as const) {
-    direct(h, head, name, 8);
-    h.offer(head);
-  }
-  expect(h.pop()).toBe(3);
-  h.complete(h.popped[1]!, Buffer.from('y'));
-  h.flush(h.popped[1]!);
-  addon.ringDetach(h.ring);
-  // A front-end without memory of what was taken sends the avail index; the log knows better.
-  addon.ringReset(h.device, 0);
-  h.configure(3);
-  h.attach();
-  expect(addon.ringArm(h.ring)).toBe(1);
-  expect(h.pop()).toBe(2);
-  expect([text(h.request(h.popped[0]!)), text(h.request(h.popped[1]!))]).toEqual(['first', 'third']);
-  h.complete(h.popped[0]!, Buffer.from('y'));
-  h.complete(h.popped[1]!, Buffer.from('y'));
-  expect(h.flush(h.popped[0]!, h.popped[1]!)).toBe(0);
-  expect(h.usedIndex).toBe(3);
-  addon.ringDetach(h.ring);
-  h.attach();
-  expect(h.pop()).toBe(0);
-  addon.closeFd(log);
-});
-
-test('a batch that was published but not yet cleared in the in-flight log is not repeated', () => {
-  const h = new Harness();
-  open.push(h);
-  const log = addon.memfdCreate('inflight', 4096);
-  addon.inflightSet(h.device, log, 0, 4096, 2, 8);
-  const view = new DataView(addon.map(log, 0, 4096, true) as ArrayBuffer);
-  const entry = (head: number, counter: number, next: number) => {
-    view.setUint8(16 + 16 * head, 1);
-    view.setUint16(16 + 16 * head + 6, next, true);
-    view.setBigUint64(16 + 16 * head + 8, BigInt(counter), true);
-  };
-  view.setUint16(8, 1, true);
-  view.setUint16(10, 8, true);
-  view.setUint16(12, 2, true);
-  view.setUint16(14, 10, true);
-  entry(2, 1, 4);
-  entry(4, 2, 0);
-  entry(6, 3, 0);
-  h.usedIndex = 12;
-  h.avail = 13;
-  h.setAvail(13);
-  direct(h, 6, 'left', 8);
-  h.attach();
-  expect(h.pop()).toBe(1);
-  expect(text(h.request(h.popped[0]!))).toBe('left');
-  addon.unmap(view.buffer as ArrayBuffer);
-  addon.closeFd(log);
-});
-
-test('in-flight regions that do not fit are refused', () => {
-  const h = ring();
-  const log = addon.memfdCreate('inflight', 4096);
-  expect(addon.inflightSet(h.device, log, 0, 4096, 3, 8)).toBe(Errno.EINVAL);
-  expect(addon.inflightSet(h.device, log, 0, 4096, 2, 256)).toBe(Errno.EINVAL);
-  expect(addon.inflightSet(h.device, log, 0, 8192, 2, 8)).toBe(Errno.ERANGE);
-  expect(addon.inflightSet(h.device, log, 4, 4000, 2, 8)).toBe(Errno.EINVAL);
-  addon.closeFd(log);
 });
 
 test('a hundred devices leave no descriptor and no mapping behind', () => {
@@ -649,8 +414,7 @@ test('a hundred devices leave no descriptor and no mapping behind', () => {
 });
 
 test('features are read at attach', () => {
-  const h = new Harness({ features: INDIRECT | EVENT_IDX });
-  open.push(h);
+  const h = unattached({ features: INDIRECT | EVENT_IDX });
   h.attach();
   h.usedEvent = 5;
   served(h);
