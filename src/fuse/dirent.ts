@@ -12,12 +12,15 @@ export class DirentBuffer implements DirectorySink {
   readonly bytes: Uint8Array = new Uint8Array(REPLY_MAX);
   /** Bytes of whole records so far. */
   length = 0;
+  /** An entry did not fit. */
+  full = false;
   readonly #view: DataView = new DataView(this.bytes.buffer);
   #limit = 0;
 
   /** Begins a reply of at most `size` bytes behind the out header, of which the client has room for `capacity` in all. */
   begin(size: number, capacity: number): void {
     this.length = 0;
+    this.full = false;
     this.#limit = Math.min(size, capacity - OutHeader.size, REPLY_MAX);
   }
 
@@ -56,7 +59,10 @@ export class DirentBuffer implements DirectorySink {
   #take(head: number, nameBytes: number): number {
     const at = this.length;
     const next = (at + head + Dirent.name + nameBytes + 7) & ~7;
-    if (next > this.#limit) return -1;
+    if (next > this.#limit) {
+      this.full = true;
+      return -1;
+    }
     this.length = next;
     return at;
   }

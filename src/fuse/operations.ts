@@ -46,15 +46,21 @@ function errnoHandler(errno: number): Handler {
 const readOnly = errnoHandler(Errno.EROFS);
 const nothing: Handler = () => 0;
 
-/** End of a NUL-terminated name at `at`, or -1. A name is 1 to 255 bytes. */
+const NAME_MAX = 255;
+
+/** End of a NUL-terminated name at `at`, or -errno. A name is 1 to 255 bytes; the search goes no further. */
 function nameEnd(r: RequestContext, at: number): number {
-  const end = r.requestBytes.indexOf(0, at);
-  return end > at && end < r.end && end - at <= 255 ? end : -1;
+  const { requestBytes, end } = r;
+  const limit = Math.min(end, at + NAME_MAX + 1);
+  for (let i = at; i < limit; i++) {
+    if (requestBytes[i] === 0) return i > at ? i : -Errno.EINVAL;
+  }
+  return limit < end ? -Errno.ENAMETOOLONG : -Errno.EINVAL;
 }
 
 const lookup: Handler = (r) => {
   const end = nameEnd(r, r.args);
-  if (end < 0) return -Errno.EINVAL;
+  if (end < 0) return end;
   const result = r.fs.lookup(r.hi, r.lo, r.requestBytes, r.args, end, r.entry);
   if (result < 0) return result;
   encodeEntry(r.replies, r.out, r.entry);
@@ -74,7 +80,9 @@ const getattr: Handler = (r) => {
 
 const readlink: Handler = (r) => {
   const length = r.fs.readlink(r.hi, r.lo, r.scratch, 0);
-  return length < 0 ? length : r.sendLarge(r.scratch, Math.min(length, r.room));
+  if (length < 0) return length;
+  // A target that is cut is another path.
+  return length > r.room ? -Errno.EIO : r.sendLarge(r.scratch, length);
 };
 
 function encodeOpened(r: RequestContext, opened: Opened): number {
@@ -111,16 +119,22 @@ const read: Handler = (r) => {
   return r.read(offset, size);
 };
 
+/** An empty listing says that the directory ended: not so when it is the buffer that holds no entry. */
+function listingReply(r: RequestContext, result: number): number {
+  if (result < 0) return result;
+  const { length, full, bytes } = r.dirents;
+  return length === 0 && full ? -Errno.EINVAL : r.sendLarge(bytes, length);
+}
+
 const readdir: Handler = (r) => {
   r.dirents.begin(r.requests.getUint32(r.args + ReadIn.size, true), r.capacity);
-  const result = r.fs.readdir(r.hi, r.lo, readU64(r.requests, r.args + ReadIn.offset), r.dirents);
-  return result < 0 ? result : r.sendLarge(r.dirents.bytes, r.dirents.length);
+  return listingReply(r, r.fs.readdir(r.hi, r.lo, readU64(r.requests, r.args + ReadIn.offset), r.dirents));
 };
 
 const readdirplus: Handler = (r) => {
   r.dirents.begin(r.requests.getUint32(r.args + ReadIn.size, true), r.capacity);
-  const result = r.fs.readdirplus(r.hi, r.lo, readU64(r.requests, r.args + ReadIn.offset), r.dirents);
-  return result < 0 ? result : r.sendLarge(r.dirents.bytes, r.dirents.length);
+  const offset = readU64(r.requests, r.args + ReadIn.offset);
+  return listingReply(r, r.fs.readdirplus(r.hi, r.lo, offset, r.dirents));
 };
 
 /** A size of 0 asks how long the value is. */
@@ -140,7 +154,7 @@ const getxattr: Handler = (r) => {
   const size = r.requests.getUint32(r.args + GetxattrIn.size, true);
   const name = r.args + GetxattrIn.bytes;
   const end = nameEnd(r, name);
-  if (end < 0) return -Errno.EINVAL;
+  if (end < 0) return end;
   const { fs, hi, lo, requestBytes, scratch } = r;
   return xattrReply(
     r,

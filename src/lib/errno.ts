@@ -11,6 +11,7 @@ export const Errno = {
   EINVAL: 22,
   EROFS: 30,
   ERANGE: 34,
+  ENAMETOOLONG: 36,
   ENOSYS: 38,
   ENODATA: 61,
   EPROTO: 71,
