@@ -44,7 +44,11 @@ case $accel in kvm) cpu=host ;; *) cpu=max ;; esac
 memory_file=$(mktemp "${NYDUS_VM_SHM:-/dev/shm}/nydus-guest.XXXXXX")
 qemu=
 finish() {
-  [ -z "$qemu" ] || kill "$qemu" 2>/dev/null || :
+  # Waits, so that nobody finds the old QEMU at its sockets after this script has ended.
+  if [ -n "$qemu" ]; then
+    kill "$qemu" 2>/dev/null || :
+    wait "$qemu" || :
+  fi
   rm -f "$memory_file"
 }
 trap finish EXIT

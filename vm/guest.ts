@@ -1,6 +1,6 @@
 import type { ChildProcess } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
-import { existsSync, readFileSync } from 'node:fs';
+import { existsSync, readFileSync, rmSync } from 'node:fs';
 import { connect, type Socket } from 'node:net';
 import { join } from 'node:path';
 import { ended, repository, start, until } from './process.ts';
@@ -60,6 +60,8 @@ export class Guest {
     const control = join(options.directory, 'control.sock');
     const console = join(options.directory, 'console.log');
     const output: string[] = [];
+    // A killed QEMU leaves its socket behind.
+    rmSync(control, { force: true });
     const qemu = start(
       'sh',
       [
@@ -119,11 +121,17 @@ export class Guest {
     await ended(this.#qemu, 30_000);
   }
 
-  /** Ends QEMU at once, as a crash of the virtual machine monitor would. */
+  /** Ends QEMU with SIGKILL, as a crash of the virtual machine monitor would; its script then cleans up. */
   async kill(): Promise<void> {
-    this.#qemu.kill('SIGTERM');
+    const script = this.#qemu.pid;
+    if (this.#running && script !== undefined)
+      for (const pid of children(script)) process.kill(pid, 'SIGKILL');
     await ended(this.#qemu, 10_000);
     this.#control.destroy();
+  }
+
+  get #running(): boolean {
+    return this.#qemu.exitCode === null && this.#qemu.signalCode === null;
   }
 
   /** What the guest's kernel printed. */
@@ -168,6 +176,12 @@ export class Guest {
       `${what}\n-- console --\n${tail}\n-- control --\n${said}\n-- QEMU --\n${this.#qemuOutput.join('')}`,
     );
   }
+}
+
+/** Process ids of the children of a process. */
+function children(pid: number): number[] {
+  const list = readFileSync(`/proc/${pid}/task/${pid}/children`, 'utf8').trim();
+  return list === '' ? [] : list.split(' ').map(Number);
 }
 
 function tryConnect(path: string): Promise<Socket | undefined> {

@@ -18,7 +18,7 @@ export type Scenario = (stage: Stage, say: Say) => Promise<void>;
 async function shows(guest: Guest, directory: string, names: readonly string[]): Promise<void> {
   const wanted = names.join('\n');
   await until(`${directory} shows [${names.join(' ')}]`, VISIBLE_WITHIN_MS, async () => {
-    const { code, output } = await guest.run(`ls -A ${directory}`);
+    const { code, output } = await guest.run(`ls -A1 ${directory}`);
     return code === 0 && output.toString().trim() === wanted ? true : undefined;
   });
 }
