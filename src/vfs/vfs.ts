@@ -11,6 +11,7 @@ const PSEUDO_VALID_MS = 100;
 
 const S_IFDIR = 0o040000;
 const DT_DIR = 4;
+const DOT_BYTE = 0x2e;
 const DOT: Uint8Array = Buffer.from('.');
 const DOT_DOT: Uint8Array = Buffer.from('..');
 /** Cookies of `.` and `..`; child n has FIRST_CHILD + n. */
@@ -27,6 +28,7 @@ export class Vfs implements FileSystem {
   readonly #entry = new EntryRecord();
   /** Result of the last `#find`: the node's low word within its file system. */
   #lo = 0;
+  #filled = 0;
   #lastSerial = 0;
   #lastFs: MountedFs | null = null;
 
@@ -77,13 +79,37 @@ export class Vfs implements FileSystem {
 
   lookup(hi: number, lo: number, bytes: Uint8Array, nameStart: number, nameEnd: number, out: Entry): number {
     const fs = this.#find(hi, lo);
-    if (fs !== null) return fs.lookup(this.#serial(hi), this.#lo, bytes, nameStart, nameEnd, out);
+    if (fs !== null) {
+      const serial = this.#serial(hi);
+      const length = nameEnd - nameStart;
+      const dots =
+        bytes[nameStart] === DOT_BYTE &&
+        (length === 1 || (length === 2 && bytes[nameStart + 1] === DOT_BYTE));
+      if (dots && this.#leavesImage(serial, fs, length === 2, out)) return this.#filled;
+      const result = fs.lookup(serial, this.#lo, bytes, nameStart, nameEnd, out);
+      return dots && result === 0 ? this.#oneRoot(serial, fs, out) : result;
+    }
     const node = this.#pseudo(hi, lo);
     if (node === undefined) return -Errno.ENOENT;
     const name = Buffer.from(bytes.buffer, bytes.byteOffset + nameStart, nameEnd - nameStart).toString();
     // ENOENT as an error is not remembered by the kernel: a name may be mounted a moment later.
     const child = name === '.' ? node : name === '..' ? (node.parent ?? node) : node.children.get(name);
     return child === undefined ? -Errno.ENOENT : this.#fillEntry(child, out);
+  }
+
+  /** `..` of an image's root is the directory that the image is mounted in: true, with the result in `#filled`. */
+  #leavesImage(serial: number, fs: MountedFs, isParent: boolean, out: Entry): boolean {
+    const mount = this.tree.mount(serial);
+    if (!isParent || this.#lo !== fs.rootLo || mount?.node.mount !== mount) return false;
+    this.#filled = this.#fillEntry(mount!.node.parent ?? mount!.node, out);
+    return true;
+  }
+
+  /** The root of the image at `/` is nodeid 1 and nothing else: two nodes for one directory break file handles. */
+  #oneRoot(serial: number, fs: MountedFs, out: Entry): number {
+    const isRoot =
+      this.tree.root.mount?.serial === serial && out.nodeHi === serial && out.nodeLo === fs.rootLo;
+    return isRoot ? this.#fillEntry(this.tree.root, out) : 0;
   }
 
   /** What a name in a pseudo directory shows: the image mounted there, or the directory. */
@@ -248,6 +274,7 @@ export class Vfs implements FileSystem {
   statfs(hi: number, lo: number, out: Statfs): number {
     const fs = this.#find(hi, lo);
     if (fs !== null) return fs.statfs(this.#serial(hi), this.#lo, out);
+    if (this.#pseudo(hi, lo) === undefined) return -Errno.ENOENT;
     out.blocks = out.bfree = out.bavail = out.ffree = 0;
     out.files = this.tree.nodeCount;
     out.bsize = out.frsize = 512;
