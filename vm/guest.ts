@@ -17,6 +17,10 @@ export interface GuestOptions {
   readonly directory: string;
   /** Further properties of the vhost-user-fs-pci device, as `indirect_desc=false,event_idx=false`. */
   readonly deviceOptions?: string;
+  /** Descriptors in each virtqueue; 1024 unless given. */
+  readonly queueSize?: number;
+  /** Processors; 1 unless given. */
+  readonly smp?: number;
   /** Told everything that boot.sh and QEMU print, the command line first. */
   readonly onOutput?: (text: string) => void;
 }
@@ -68,6 +72,8 @@ export class Guest {
         join(repository, 'qemu-scripts/boot.sh'),
         ...['--sock', options.sock, '--control', control, '--log', console],
         ...(options.deviceOptions ? ['--device-options', options.deviceOptions] : []),
+        ...(options.queueSize ? ['--queue-size', String(options.queueSize)] : []),
+        ...(options.smp ? ['--smp', String(options.smp)] : []),
       ],
       { stdio: ['ignore', 'pipe', 'pipe'] },
     );

@@ -127,10 +127,30 @@ export const reconnect: Scenario = async (stage, say) => {
   say('nydusd ended with 0 on SIGTERM');
 };
 
+/** Guests with small and with several request queues, one after the other under one daemon. */
+export const queues: Scenario = async (stage, say) => {
+  const example = stage.example('image', { fsVersion: 6, compressor: 'zstd' });
+  const daemon = await stage.daemon();
+  await mountExample(daemon, '/image', example);
+  for (const [queueSize, requestQueues] of [
+    [16, 1],
+    [128, 2],
+    [1024, 4],
+  ] as const) {
+    const deviceOptions = `num-request-queues=${requestQueues}`;
+    const guest = await stage.boot(daemon, { queueSize, deviceOptions, smp: 2 });
+    await guest.text(MOUNT);
+    const entries = await verify(guest, '/mnt/image', example);
+    say(`${entries} entries equal with ${requestQueues} request queues of ${queueSize} descriptors`);
+    await guest.powerOff();
+  }
+};
+
 /** All scenarios by the name of their script in `qemu-scripts`. */
 export const scenarios: Record<string, Scenario> = {
   mount,
   'two-pseudo-mounts': twoPseudoMounts,
   reboot,
   reconnect,
+  queues,
 };

@@ -51,7 +51,10 @@ export class Stage implements AsyncDisposable {
   }
 
   /** Boots a guest whose virtio-fs device is served by `daemon`. */
-  async boot(daemon: Daemon, options: Pick<GuestOptions, 'deviceOptions'> = {}): Promise<Guest> {
+  async boot(
+    daemon: Daemon,
+    options: Pick<GuestOptions, 'deviceOptions' | 'queueSize' | 'smp'> = {},
+  ): Promise<Guest> {
     const { sock } = daemon;
     const guest = await Guest.boot({ ...options, sock, directory: this.directory, onOutput: this.#onOutput });
     this.#closing.defer(() => guest.kill());

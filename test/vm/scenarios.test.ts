@@ -2,7 +2,7 @@ import { spawnSync } from 'node:child_process';
 import { join } from 'node:path';
 import { beforeAll, expect, test } from 'vitest';
 import { repository } from '../../vm/process.ts';
-import { mount, reboot, reconnect, type Scenario, twoPseudoMounts } from '../../vm/scenarios.ts';
+import { mount, queues, reboot, reconnect, type Scenario, twoPseudoMounts } from '../../vm/scenarios.ts';
 import { Stage } from '../../vm/stage.ts';
 
 /** Under TCG on two shared cores a scenario takes half a minute. */
@@ -45,4 +45,8 @@ test(
   'after QEMU was killed another guest finds the mounts on the same socket',
   { timeout: SCENARIO_TIMEOUT_MS },
   () => play(reconnect),
+);
+
+test('small queues and several queues serve the same tree', { timeout: SCENARIO_TIMEOUT_MS }, () =>
+  play(queues),
 );
