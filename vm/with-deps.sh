@@ -1,5 +1,5 @@
 #!/bin/sh
-# with-deps.sh TASK [ARGUMENTS]: brings a fresh clone to where TASK (demo, play, prepare, test) can run, then runs it: Debian's
+# with-deps.sh TASK [ARGUMENTS]: brings a fresh clone to where TASK (bench, demo, play, prepare, test) can run, then runs it: Debian's
 # packages and a guest kernel (vm/deps.sh), node_modules, the addon. What is there already is left alone.
 # The npm scripts start here, because before `npm ci` there is nothing but sh and the host's node.
 set -eu
@@ -27,6 +27,7 @@ node addon/build.ts >&2
 task=$1
 shift
 case $task in
+  bench) node addon/build.ts --test >&2 && exec node test/bench/virtiofs.ts "$@" ;;
   demo) exec node vm/demo.ts "$@" ;;
   play) exec node vm/play.ts "$@" ;;
   prepare) ;;

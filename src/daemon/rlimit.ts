@@ -4,7 +4,7 @@ import type { Log } from './logging.ts';
 export async function raiseOpenFiles(wanted: number, log: Log): Promise<void> {
   if (wanted === 0) return;
   try {
-    const { raiseOpenFilesLimit } = await import('../native/rlimit.ts');
+    const { raiseOpenFilesLimit } = await import('../native/libc.ts');
     const { soft } = raiseOpenFilesLimit(wanted);
     if (soft < wanted) log.warn({ wanted, limit: soft }, 'RLIMIT_NOFILE stays below what was asked for');
   } catch (error) {

@@ -22,7 +22,7 @@ import { decodeBlobsV5, decodeSuperblockV5 } from '../../src/wire/rafs/superbloc
 import { decodeBlobsV6, decodeDevices, decodeSuperblockV6 } from '../../src/wire/rafs/superblock-v6.ts';
 
 const program = join(import.meta.dirname, '../../bin/nydus-image');
-const fixtures = process.env['NYDUS_FIXTURES'];
+const fixtures = process.env.NYDUS_FIXTURES;
 const root = process.getuid?.() === 0;
 let dir: string;
 let source: string;
