@@ -11,12 +11,13 @@ sh vm/deps.sh
 installed=node_modules/.package-lock.json
 if [ ! -x node_modules/.bin/node ] || [ ! -e "$installed" ] || [ package-lock.json -nt "$installed" ]; then
   echo 'npm ci' >&2
+  # Its warnings that packages want a newer Node are beside the point: they run on the pinned one.
   # With the host's node: npm is about to replace the one in node_modules.
   if [ -n "${npm_execpath:-}" ] && [ "${npm_node_execpath:-}" != "$top/node_modules/.bin/node" ]; then
     PATH=$(printf '%s' "$PATH" | tr ':' '\n' | grep -v 'node_modules/\.bin$' | paste -sd:) \
-      "${npm_node_execpath:-node}" "$npm_execpath" ci --no-audit --no-fund >&2
+      "${npm_node_execpath:-node}" "$npm_execpath" ci --no-audit --no-fund --loglevel=error >&2
   else
-    npm ci --no-audit --no-fund >&2
+    npm ci --no-audit --no-fund --loglevel=error >&2
   fi
 fi
 
