@@ -38,7 +38,11 @@ export function virtiofsd(tree: string): BackendKind {
 }
 
 /** Ours over a v6 image of the tree, compressor none. */
-export function nydusd(work: string, requestQueues: number, program = join(ROOT, 'bin/nydusd')): BackendKind {
+export function nydusd(
+  work: string,
+  requestQueues: number,
+  program: string = join(ROOT, 'bin/nydusd'),
+): BackendKind {
   return {
     name: requestQueues === 1 ? 'nydusd' : `nydusd, ${requestQueues} queues`,
     requestQueues,
@@ -91,6 +95,7 @@ export class Bench {
   readonly #process: ChildProcess;
   readonly #frontend: Frontend;
   readonly #socket: string;
+  #isRunning = true;
 
   private constructor(
     kind: BackendKind,
@@ -128,6 +133,12 @@ export class Bench {
     );
     const frontend = Frontend.connect(addon, socket);
     await connectLikeQemu72(frontend, { memory, rings });
+    // virtiofsd's queue thread panics when its call descriptor is replaced while it answers: first let all messages arrive.
+    await frontend.getFeatures();
+    child.once('exit', (code) => {
+      if (bench.#isRunning) console.error(`${kind.name} ended with ${code}: the requests in flight are lost`);
+      if (bench.#isRunning) process.exit(1);
+    });
     const bench = new Bench(kind, child, frontend, memory, rings, socket);
     // Without NO_OPEN_SUPPORT (bit 17) and NO_OPENDIR_SUPPORT (bit 24): opens are served.
     await bench.client.init(0x7bfffffb & ~(1 << 17) & ~(1 << 24));
@@ -155,6 +166,7 @@ export class Bench {
   }
 
   async stop(): Promise<void> {
+    this.#isRunning = false;
     this.#frontend.close();
     for (const ring of this.rings) ring.close();
     this.memory.close();

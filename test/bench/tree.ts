@@ -5,7 +5,7 @@ const DIRECTORIES = 200;
 const FILES_PER_DIRECTORY = 60;
 const BIG_FILES = 4;
 /** Size of each big file; random and sequential reads go to these. */
-export const BIG_FILE_BYTES = 64 << 20;
+export const BIG_FILE_BYTES: number = 64 << 20;
 
 /** xorshift32: the same tree on every machine. */
 function random(seed: number): () => number {

@@ -180,7 +180,7 @@ export class DriverRing {
   #waiting: (() => void)[] = [];
   #availIdx = 0;
   #usedIdx = 0;
-  #poll: number;
+  #poll = -1;
   #indirect = false;
   #eventIdx = false;
 
@@ -195,11 +195,16 @@ export class DriverRing {
     this.#free = Array.from({ length: num }, (_, i) => num - 1 - i);
     this.kickFd = addon.eventfd();
     this.callFd = addon.eventfd();
-    this.#poll = addon.pollStart(this.callFd, 1, () => {
+    this.#listen();
+  }
+
+  #listen(): void {
+    this.#poll = this.#addon.pollStart(this.callFd, 1, () => {
       this.calls++;
-      addon.eventfdRead(this.callFd);
+      this.#addon.eventfdRead(this.callFd);
       this.reap();
     });
+    this.reap();
   }
 
   get addresses(): VringAddr {
@@ -378,6 +383,21 @@ export class DriverRing {
     }
     this.#pending.delete(head);
     pending.complete(usedLen);
+  }
+
+  /** Lets somebody else drive the ring; returns its avail index. Nothing may be in flight. */
+  suspend(): number {
+    if (this.#pending.size > 0) throw new Error('requests are in flight');
+    if (this.#poll >= 0) this.#addon.pollStop(this.#poll);
+    this.#poll = -1;
+    return this.#availIdx;
+  }
+
+  /** Takes the ring back; `index` is its avail index, and all of that was used. */
+  resume(index: number): void {
+    this.#availIdx = index;
+    this.#usedIdx = index;
+    this.#listen();
   }
 
   /** Requests that the device has not returned. */
