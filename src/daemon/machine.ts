@@ -87,7 +87,7 @@ function endingHost(
       }
       return host.attach(device, queue);
     },
-    detach: (device, queue) => host.detach(device, queue),
+    detach: (device, queue, drain) => host.detach(device, queue, drain),
     memoryChanged: (device) => host.memoryChanged(device),
     sessionReset: () => host.sessionReset(),
   };

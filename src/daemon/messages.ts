@@ -24,7 +24,8 @@ export type ToWorker =
   | { type: 'mount'; id: number; spec: MountSpec }
   | { type: 'unmount'; id: number; serial: number }
   | { type: 'attach'; id: number; device: number; queue: number }
-  | { type: 'detach'; id: number; device: number; queue: number }
+  /** `drain`: requests in flight are answered first, see QueueHost. */
+  | { type: 'detach'; id: number; device: number; queue: number; drain: boolean }
   /** Answered once no request uses memory older than the present table. */
   | { type: 'memory'; id: number; device: number }
   /** The front-end went, or the device was reset: the FUSE session begins anew. */

@@ -14,6 +14,11 @@ import { WorkerMounts } from './worker-mounts.ts';
 const EIO = 5;
 /** How often is looked whether requests still use what is to go. */
 const POLL_MS = 1;
+/**
+ * How long a ring that the front-end stops waits for data which its requests need. The front-end waits with it, and a VM with its front-end;
+ * nothing is won by less, since what follows is an I/O error in the guest.
+ */
+const DRAIN_MS = 10_000;
 const TWO_32 = 0x1_0000_0000;
 
 const port = parentPort!;
@@ -77,12 +82,19 @@ function attach(device: number, queue: number): number {
   return 0;
 }
 
-function detach(device: number, queue: number): number {
+async function detach(device: number, queue: number, drain: boolean): Promise<number> {
   const key = `${device}:${queue}`;
   const ring = rings.get(key);
+  if (ring === undefined) return 0;
+  const { failed, stuck } = await ring.ringServer.quiesce(drain ? DRAIN_MS : 0);
+  // A second call may have ended the wait of the first and done the rest.
+  if (rings.get(key) !== ring) return 0;
   rings.delete(key);
-  ring?.ringServer.stop();
-  return ring === undefined ? 0 : ring.channel.detach();
+  if (failed + stuck > 0) {
+    const fields = { device, queue, failed, stuck };
+    post({ type: 'log', level: 'warn', fields, message: 'ring stopped before its requests had their data' });
+  }
+  return ring.channel.detach();
 }
 
 async function memoryFresh(device: number): Promise<number> {
@@ -97,11 +109,10 @@ function resetSession(): number {
   return 0;
 }
 
-function stop(): number {
-  for (const { channel, ringServer } of rings.values()) {
-    ringServer.stop();
-    channel.detach();
-  }
+async function stop(): Promise<number> {
+  const all = [...rings.values()];
+  await Promise.all(all.map(({ ringServer }) => ringServer.quiesce(0)));
+  for (const { channel } of all) channel.detach();
   rings.clear();
   return 0;
 }
@@ -121,7 +132,7 @@ async function handle(message: Exclude<ToWorker, { type: 'fetched' }>): Promise<
       ack(message.id, attach(message.device, message.queue));
       break;
     case 'detach':
-      ack(message.id, detach(message.device, message.queue));
+      ack(message.id, await detach(message.device, message.queue, message.drain));
       break;
     case 'memory':
       ack(message.id, await memoryFresh(message.device));
@@ -136,7 +147,7 @@ async function handle(message: Exclude<ToWorker, { type: 'fetched' }>): Promise<
       ack(message.id, 0, server.inflight());
       break;
     case 'stop':
-      ack(message.id, stop());
+      ack(message.id, await stop());
       break;
     default:
       message satisfies never;

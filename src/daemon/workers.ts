@@ -72,10 +72,10 @@ export class WorkerPool implements QueueHost {
     return result;
   }
 
-  async detach(device: number, queue: number): Promise<number> {
+  async detach(device: number, queue: number, drain: boolean): Promise<number> {
     const member = this.#members.get(memberIndex(queue));
     if (member === undefined) return 0;
-    return (await member.ask({ type: 'detach', device, queue })).result;
+    return (await member.ask({ type: 'detach', device, queue, drain })).result;
   }
 
   async memoryChanged(device: number): Promise<void> {

@@ -28,6 +28,8 @@ interface Parked {
   readonly uniqueHi: number;
   readonly startedMs: number;
   readonly sinceSeconds: number;
+  /** A pool thread reads into its slot, which can neither be completed nor given away meanwhile. */
+  reading: boolean;
 }
 
 /** A row of `metrics/inflight`. */
@@ -86,6 +88,31 @@ export class FuseServer extends RequestContext {
   /** The channel is about to go: forgets its requests that wait, some of which nobody would resume any more. */
   abandon(channel: Channel): void {
     for (const parked of this.#parked) if (parked.channel === channel) this.#parked.delete(parked);
+  }
+
+  /** Requests of the channel that are not answered yet. */
+  parkedOn(channel: Channel): number {
+    let count = 0;
+    for (const parked of this.#parked) if (parked.channel === channel) count++;
+    return count;
+  }
+
+  /**
+   * Ends the wait of the channel's requests, those aside that a pool thread reads for: they are answered with `errno` (negative), or by
+   * nothing if it is 0. Returns how many were answered.
+   */
+  endWaiting(channel: Channel, errno: number): number {
+    let answered = 0;
+    for (const parked of this.#parked) {
+      if (parked.channel !== channel || parked.reading) continue;
+      if (errno === 0) {
+        this.#parked.delete(parked);
+      } else {
+        answered++;
+        this.#resume(parked, () => this.#answer(parked, errno, 0));
+      }
+    }
+    return answered;
   }
 
   /** Whether any request waits for data. */
@@ -271,6 +298,7 @@ export class FuseServer extends RequestContext {
       uniqueHi: this.requests.getUint32(unique + 4, true),
       startedMs: this.#startedMs,
       sinceSeconds: Math.floor(Date.now() / 1000),
+      reading: false,
     };
     this.#waits = parked;
     this.#parked.add(parked);
@@ -296,7 +324,8 @@ export class FuseServer extends RequestContext {
 
   /** Does `work` for a parked request that still has somebody to answer. */
   #resume(parked: Parked, work: () => void): void {
-    this.#parked.delete(parked);
+    // Not there: its channel was abandoned, or it was answered without its data.
+    if (!this.#parked.delete(parked)) return;
     if (!parked.channel.alive(parked.slot, parked.ticket)) return;
     this.#startedMs = parked.startedMs;
     work();
@@ -313,6 +342,7 @@ export class FuseServer extends RequestContext {
   #readRest(parked: Parked, extents: Float64Array, from: number, total: number): void {
     const row = extents.subarray(from * WORDS);
     const { channel, slot } = parked;
+    parked.reading = true;
     channel.readFileBlocking(slot, OutHeader.size + row[3]!, row[0]!, row[1]!, row[2]!, (result) => {
       const isLast = row.length === WORDS;
       // A file that ends before its bitmap says, or fails: the request cannot be answered with less.

@@ -1,5 +1,6 @@
 import type { Channel } from '../fuse/channel.ts';
 import type { FuseServer } from '../fuse/server.ts';
+import { Errno } from '../lib/errno.ts';
 
 /** A virtqueue on the thread that serves it (`RingChannel` of the native room). */
 export interface Ring extends Channel {
@@ -18,6 +19,19 @@ export interface RingServerOptions {
   readonly onFault: (errno: number) => void;
 }
 
+/** What became of the requests in flight when a ring was to stop. */
+export interface StopResult {
+  /** Answered with EIO because their data did not come in time. */
+  readonly failed: number;
+  /** Not answered, and a pool thread may still write into their memory: a disk does not answer. */
+  readonly stuck: number;
+}
+
+/** How long a pool thread's read is waited for once its ring is to go: it cannot be called back. */
+const READ_TIMEOUT_MS = 5_000;
+/** How often is looked whether a stopping ring is quiet. */
+const POLL_MS = 1;
+
 /** A batch is what a driver may have in flight in practice; a larger one only delays the first reply. */
 const BATCH = 32;
 /** Batches after which messages, timers and the other rings of this thread get their turn. */
@@ -30,6 +44,9 @@ export class RingServer {
   readonly #options: RingServerOptions;
   readonly #again: () => void;
   #stopped = false;
+  #faulted = false;
+  /** Until when (performance.now) requests of a stopping ring may wait for their data; 0 = nobody waits for answers. */
+  #drainUntilMs = 0;
   #scheduled = false;
 
   constructor(ring: Ring, server: FuseServer, options: RingServerOptions) {
@@ -75,7 +92,29 @@ export class RingServer {
 
   #fault(errno: number): void {
     this.#stopped = true;
+    this.#faulted = true;
     this.#options.onFault(errno);
+  }
+
+  /**
+   * Takes no more requests, and resolves when the ring may be detached because nothing of it touches guest memory any more.
+   *
+   * The driver of a ring that is stopped and started again (its VM is paused) does not send anew what was taken. So for `drainMs`
+   * requests are served to their end, and those whose data has not come by then are answered with EIO. 0 = the guest is gone or was
+   * reset, nobody is answered; a second call with 0 ends the wait of a first one.
+   */
+  async quiesce(drainMs: number): Promise<StopResult> {
+    const ring = this.#ring;
+    const server = this.#server;
+    this.#stopped = true;
+    this.#drainUntilMs = drainMs > 0 && !this.#faulted ? performance.now() + drainMs : 0;
+    await until(() => server.parkedOn(ring) === 0 || performance.now() >= this.#drainUntilMs);
+    const failed = server.endWaiting(ring, this.#drainUntilMs > 0 ? -Errno.EIO : 0);
+    const readUntilMs = performance.now() + READ_TIMEOUT_MS;
+    await until(() => server.parkedOn(ring) === 0 || performance.now() >= readUntilMs);
+    const stuck = server.parkedOn(ring);
+    server.abandon(ring);
+    return { failed, stuck };
   }
 
   /** Nothing is served any more; the ring is about to be detached. */
@@ -83,4 +122,8 @@ export class RingServer {
     this.#stopped = true;
     this.#server.abandon(this.#ring);
   }
+}
+
+async function until(isDone: () => boolean): Promise<void> {
+  while (!isDone()) await new Promise((resolve) => setTimeout(resolve, POLL_MS));
 }

@@ -53,6 +53,9 @@ export class Device {
   readonly #queues: Queue[];
   #features = 0n;
   #regionCount = 0;
+  /** The queue being stopped, or -1. */
+  #stopping = -1;
+  #hurried = false;
 
   constructor(options: DeviceOptions) {
     this.#addon = options.addon;
@@ -241,7 +244,8 @@ export class Device {
    * do call and err, which QEMU passes once when it connects.
    */
   async reset(request: string): Promise<void> {
-    await this.#stopAll(request);
+    // A device that is reset owes no answers (VIRTIO 1.2, 2.1.2): its driver has forgotten the requests.
+    await this.#stopAll(request, false);
     for (const [index, queue] of this.#queues.entries()) {
       this.#addon.ringSetKick(this.id, index, -1);
       this.#addon.ringSetBase(this.id, index, 0);
@@ -256,7 +260,7 @@ export class Device {
   async destroy(): Promise<void> {
     for (const [index, queue] of this.#queues.entries()) {
       try {
-        await this.#stop('disconnect', index, queue);
+        await this.#stop('disconnect', index, queue, false);
       } catch (error) {
         this.#log.error({ queue: index, error: String(error) }, 'ring did not stop');
       }
@@ -286,13 +290,25 @@ export class Device {
     for (const [index, queue] of this.#queues.entries()) await this.#settle(request, index, queue);
   }
 
-  async #stop(request: string, index: number, queue: Queue): Promise<void> {
+  /** `drain`: requests in flight are answered first, because the ring may be started again. */
+  async #stop(request: string, index: number, queue: Queue, drain = true): Promise<void> {
     if (!queue.attached) return;
     queue.attached = false;
-    check(await this.#host.detach(this.id, index), request, `ring ${index}`);
+    this.#stopping = index;
+    try {
+      check(await this.#host.detach(this.id, index, drain && !this.#hurried), request, `ring ${index}`);
+    } finally {
+      this.#stopping = -1;
+    }
   }
 
-  async #stopAll(request: string): Promise<void> {
-    for (const [index, queue] of this.#queues.entries()) await this.#stop(request, index, queue);
+  async #stopAll(request: string, drain = true): Promise<void> {
+    for (const [index, queue] of this.#queues.entries()) await this.#stop(request, index, queue, drain);
+  }
+
+  /** The front-end went or is to go: no ring waits any more for the answers of its requests. */
+  hurry(): void {
+    this.#hurried = true;
+    if (this.#stopping >= 0) void this.#host.detach(this.id, this.#stopping, false);
   }
 }

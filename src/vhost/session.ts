@@ -18,6 +18,7 @@ import type { DeviceOptions } from './host.ts';
 import { type Message, MessageReader, REPLY_FLAGS, sendReply } from './message.ts';
 
 const READABLE = 1;
+const DISCONNECT = 4;
 /** Messages handled before other events of this thread get their turn. */
 const MESSAGES_PER_TURN = 64;
 
@@ -68,12 +69,13 @@ export class Session {
     void this.close();
   }
 
-  /** Ends the connection; resolves like `ended`. A message in progress is finished first. */
+  /** Ends the connection; resolves like `ended`. A message in progress is finished first, without waiting for requests of the guest. */
   close(): Promise<void> {
     if (!this.#closing) {
       this.#closing = true;
       this.#stopListening();
-      if (!this.#busy) void this.#finish();
+      if (this.#busy) this.#context.device.hurry();
+      else void this.#finish();
     }
     return this.ended;
   }
@@ -91,6 +93,14 @@ export class Session {
     if (this.#poll < 0) this.fail(`polling the socket failed with errno ${-this.#poll}`);
   }
 
+  /** While a message is handled only the peer's end matters: then no ring waits any more to be answered. */
+  #listenForEnd(): void {
+    this.#poll = this.#options.addon.pollStart(this.#socket, DISCONNECT, () => {
+      this.#stopListening();
+      this.#context.device.hurry();
+    });
+  }
+
   #stopListening(): void {
     if (this.#poll >= 0) this.#options.addon.pollStop(this.#poll);
     this.#poll = -1;
@@ -100,6 +110,7 @@ export class Session {
   async #run(): Promise<void> {
     this.#busy = true;
     this.#stopListening();
+    this.#listenForEnd();
     try {
       let open = true;
       for (let count = 1; open && !this.#closing; count++) {
@@ -119,6 +130,7 @@ export class Session {
       this.#closing = true;
     }
     this.#busy = false;
+    this.#stopListening();
     if (this.#closing) await this.#finish();
     else this.#listen();
   }
