@@ -1,6 +1,5 @@
 import { createRequire } from 'node:module';
 import { join, resolve } from 'node:path';
-import { addon } from '../../src/native/index.ts';
 import type { DriverRing, GuestMemory } from '../support/driver.ts';
 import { pack } from './requests.ts';
 
@@ -91,21 +90,8 @@ export async function runLoad(
   }
 }
 
-/** The loop against a thread of its own that answers without work: operations per second it can drive. */
-export async function ceiling(
-  memory: GuestMemory,
-  ring: DriverRing,
-  what: Load,
-  options: LoadOptions,
-): Promise<number> {
-  const outcome = await runLoad(memory, ring, what, { ...options, echo: true });
-  return (outcome.operations / outcome.elapsedNs) * 1e9;
-}
-
 /** The middle value. */
 export function median(values: readonly number[]): number {
   const sorted = [...values].sort((a, b) => a - b);
   return sorted[sorted.length >> 1] ?? Number.NaN;
 }
-
-export { addon };
