@@ -61,6 +61,7 @@ export class FakeChannel implements Channel {
 
   /** Puts a request into `slot`, with `writable` bytes for its reply. `total` is its length where not all of it was copied. */
   submit(slot: number, request: Uint8Array, writable: number, total: number = request.length): void {
+    if (this.isTaken(slot)) throw new Error(`slot ${slot} given away while its request waits`);
     const copied = request.subarray(0, REQUEST_BYTES);
     this.requestBytes.fill(0xaa, slot * REQUEST_BYTES, (slot + 1) * REQUEST_BYTES);
     this.requestBytes.set(copied, slot * REQUEST_BYTES);
@@ -71,6 +72,11 @@ export class FakeChannel implements Channel {
     this.#written[slot] = new Uint8Array(writable);
     this.#replies.delete(slot);
     this.#pending.add(slot);
+  }
+
+  /** Whether the slot's request has not been answered. */
+  isTaken(slot: number): boolean {
+    return this.#pending.has(slot);
   }
 
   /** The slot's reply; undefined while it waits. */

@@ -1,0 +1,152 @@
+import { beforeEach, expect, it } from 'vitest';
+import { FuseServer } from '../../../src/fuse/server.ts';
+import { type Ring, RingServer } from '../../../src/transport/virtio.ts';
+import { Opcode } from '../../../src/wire/fuse.ts';
+import { FakeChannel, fuseRequest } from '../../support/fake-channel.ts';
+import { MemoryFs } from '../../support/memory-fs.ts';
+
+const SLOTS = 64;
+const POLL_NS = 5000;
+const MISSING = 2;
+
+/** A ring of which a test says what it holds; it writes down what is done to it. */
+class FakeRing extends FakeChannel implements Ring {
+  readonly popped: Int32Array = new Int32Array(SLOTS);
+  /** Requests that the driver has made available. */
+  available: Buffer[] = [];
+  /** What the driver adds between the last pop and the arming. */
+  atArming: Buffer[] = [];
+  failure = 0;
+  readonly log: string[] = [];
+  #nextSlot = 0;
+
+  constructor() {
+    super(SLOTS);
+  }
+
+  pop(max: number, spinNs: number): number {
+    this.log.push(`pop ${spinNs}`);
+    if (this.failure !== 0) return this.failure;
+    const batch = this.available.splice(0, max);
+    for (const [i, request] of batch.entries()) {
+      while (this.isTaken(this.#nextSlot % SLOTS)) this.#nextSlot++;
+      const slot = this.#nextSlot++ % SLOTS;
+      this.submit(slot, request, 4096);
+      this.popped[i] = slot;
+    }
+    return batch.length;
+  }
+
+  arm(): number {
+    this.log.push('arm');
+    this.available.push(...this.atArming.splice(0));
+    return this.available.length > 0 ? 1 : 0;
+  }
+
+  override flush(): void {
+    super.flush();
+    this.log.push('flush');
+  }
+}
+
+const getattr = () => fuseRequest({ opcode: Opcode.GETATTR });
+const many = (count: number) => Array.from({ length: count }, getattr);
+const nextTurn = () => new Promise((resolve) => setImmediate(resolve));
+
+let ring: FakeRing;
+let fs: MemoryFs;
+let server: FuseServer;
+let faults: number[];
+let ringServer: RingServer;
+beforeEach(() => {
+  ring = new FakeRing();
+  fs = new MemoryFs({ 1: { entries: {} }, [MISSING]: { extents: [], missing: true } });
+  server = new FuseServer(fs);
+  faults = [];
+  ringServer = new RingServer(ring, server, { pollNs: POLL_NS, onFault: (errno) => faults.push(errno) });
+});
+
+it('serves a batch, publishes it once, looks a while for more and then sleeps armed', () => {
+  ring.available = many(3);
+  ringServer.drain();
+  expect(ring.log).toEqual(['pop 0', 'flush', `pop ${POLL_NS}`, 'arm']);
+  expect([0, 1, 2].map((slot) => ring.reply(slot)?.total)).toEqual([120, 120, 120]);
+});
+
+it('publishes every batch of 32 before it takes the next', () => {
+  ring.available = many(40);
+  ringServer.drain();
+  expect(ring.log.filter((what) => what !== `pop ${POLL_NS}`)).toEqual(['pop 0', 'flush', 'flush', 'arm']);
+});
+
+it('does not sleep on what came while it armed', () => {
+  ring.atArming = many(1);
+  ringServer.drain();
+  expect(ring.log).toEqual(['pop 0', 'arm', 'pop 0', 'flush', `pop ${POLL_NS}`, 'arm']);
+  expect(ring.reply(0)?.total).toBe(120);
+});
+
+it('does not spin while a request waits for what the event loop brings', () => {
+  ring.available = [fuseRequest({ opcode: Opcode.READ, lo: MISSING }, new Uint8Array(40))];
+  ringServer.drain();
+  expect(ring.log).toEqual(['pop 0', 'flush', 'pop 0', 'arm']);
+});
+
+it('lets others have a turn under a load that never ends, and goes on by itself', async () => {
+  ring.available = many(32 * 20);
+  ringServer.drain();
+  const left = ring.available.length;
+  expect(left).toBe(32 * 4);
+  // A kick meanwhile must not serve a second time over.
+  ringServer.drain();
+  expect(ring.available.length).toBe(left);
+  await nextTurn();
+  expect(ring.available.length).toBe(0);
+  expect(ring.log.at(-1)).toBe('arm');
+});
+
+it('reports a broken ring once and leaves it alone', () => {
+  ring.failure = -71;
+  ringServer.drain();
+  ringServer.drain();
+  expect([faults, ring.log]).toEqual([[-71], ['pop 0']]);
+});
+
+it('reports a ring that breaks when it is armed', () => {
+  ring.arm = () => -14;
+  ringServer.drain();
+  expect(faults).toEqual([-14]);
+});
+
+it('serves nothing once stopped, not even what was scheduled, and its waiting requests are nobody’s', async () => {
+  ring.available = [fuseRequest({ opcode: Opcode.READ, lo: MISSING }, new Uint8Array(40)), ...many(32 * 20)];
+  ringServer.drain();
+  expect(server.inflight()).toHaveLength(1);
+  const left = ring.available.length;
+  ringServer.stop();
+  ring.detach();
+  await nextTurn();
+  ringServer.drain();
+  expect([ring.available.length, server.inflight(), server.hasParked]).toEqual([left, [], false]);
+  fs.waiting[0]!(0);
+  expect(ring.reply(0)).toBeUndefined();
+});
+
+it('leaves the waiting requests of another ring of the same server alone', () => {
+  const other = new FakeRing();
+  const otherServer = new RingServer(other, server, { pollNs: 0, onFault: () => {} });
+  for (const one of [ring, other])
+    one.available = [fuseRequest({ opcode: Opcode.READ, lo: MISSING }, new Uint8Array(40))];
+  ringServer.drain();
+  otherServer.drain();
+  ringServer.stop();
+  fs.nodes[MISSING]!.missing = false;
+  for (const resume of fs.waiting.splice(0)) resume(0);
+  expect([ring.reply(0), other.reply(0)?.error]).toEqual([undefined, 0]);
+});
+
+it('answers nothing to the forgets of the high-priority ring, and gives their buffers back', () => {
+  ring.available = [fuseRequest({ opcode: Opcode.FORGET, lo: 5 }, Buffer.from('0300000000000000', 'hex'))];
+  ringServer.drain();
+  expect([ring.reply(0), fs.forgotten]).toEqual([null, ['0:5-3']]);
+});
