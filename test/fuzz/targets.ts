@@ -1,0 +1,11 @@
+import { fuseTarget } from './fuse.ts';
+import { ringTarget } from './ring.ts';
+import type { MakeTarget } from './runner.ts';
+import { vhostTarget } from './vhost.ts';
+
+/** Every target by name. */
+export const targets: Readonly<Record<string, MakeTarget>> = {
+  fuse: fuseTarget,
+  ring: ringTarget,
+  vhost: vhostTarget,
+};
