@@ -6,7 +6,7 @@ export async function raiseOpenFiles(wanted: number, log: Log): Promise<void> {
   try {
     const { raiseOpenFilesLimit } = await import('../native/libc.ts');
     const { soft } = raiseOpenFilesLimit(wanted);
-    if (soft < wanted) log.warn({ wanted, limit: soft }, 'RLIMIT_NOFILE stays below what was asked for');
+    if (soft < wanted) log.info({ wanted, limit: soft }, 'RLIMIT_NOFILE stays below what was asked for');
   } catch (error) {
     log.warn({ wanted, cause: String(error) }, 'RLIMIT_NOFILE cannot be raised');
   }
