@@ -1,5 +1,5 @@
 #!/bin/sh
-# with-deps.sh TASK [ARGUMENTS]: brings a fresh clone to where TASK (bench, demo, play, prepare, test) can run, then runs it: Debian's
+# with-deps.sh TASK [ARGUMENTS]: brings a fresh clone to where TASK (bench, demo, fuzz, play, prepare, test) can run, then runs it: Debian's
 # packages and a guest kernel (vm/deps.sh), node_modules, the addon. What is there already is left alone.
 # The npm scripts start here, because before `npm ci` there is nothing but sh and the host's node.
 set -eu
@@ -30,6 +30,7 @@ shift
 case $task in
   bench) node addon/build.ts --test >&2 && exec node test/bench/virtiofs.ts "$@" ;;
   demo) exec node vm/demo.ts "$@" ;;
+  fuzz) exec node test/fuzz/asan.ts "$@" ;;
   play) exec node vm/play.ts "$@" ;;
   prepare) ;;
   test) exec vitest run "$@" ;;
