@@ -43,7 +43,8 @@ export interface ChunkRecord {
 /** Asks for chunks that are not ready. */
 export interface ChunkFetcher {
   /**
-   * `done(0, null)`: the chunks' bits are set. `done(0, pieces)`: 'bytes' delivery, the uncompressed bytes of each chunk in order.
+   * `done(0, null)`: the chunks' bits are set. `done(0, pieces)`: the uncompressed bytes of each chunk in order: always with 'bytes' delivery,
+   * with 'file' delivery when the cache could not take them.
    * `done(-errno, null)`: EIO after the source's retries. Runs on the calling thread, never before `fetch` returns.
    */
   fetch(

@@ -51,7 +51,6 @@ const HOLE = -2;
 /** Outcomes of looking at the chunks of a read. */
 const READY = 0;
 const MISSING = 1;
-const BYTES = 2;
 
 /** A RAFS image as a read-only file system. Nothing ever changes, so all answers are valid for ever. */
 export class RafsFileSystem implements FileSystem {
@@ -142,9 +141,7 @@ export class RafsFileSystem implements FileSystem {
     const state = this.#survey(lo, offset, end);
     if (state === READY) return this.#send(lo, offset, end, sink);
     if (state < 0) return state;
-    const resume = sink.later();
-    if (state === MISSING) this.#miss.fetch(lo, offset, end, resume);
-    else this.#miss.fetchBytes(lo, offset, end, resume);
+    this.#miss.fetch(lo, offset, end, sink.later());
     return PENDING;
   }
 
@@ -276,7 +273,7 @@ export class RafsFileSystem implements FileSystem {
     out.attr.mode = entry.type << 12;
   }
 
-  /** Looks at every chunk of the range before anything is sent: READY, MISSING, BYTES or -EIO. */
+  /** Looks at every chunk of the range before anything is sent: READY, MISSING or -EIO. */
   #survey(lo: number, offset: number, end: number): number {
     const at = this.#chunk;
     const last = Math.floor((end - 1) / this.#chunkSize);
@@ -289,9 +286,9 @@ export class RafsFileSystem implements FileSystem {
       if (at.offset + at.size > blob.size) return this.#bad(lo, 'chunk outside its blob');
       const ready = this.#ready[at.blob]!;
       if (ready !== null && at.index >= blob.chunkCount) return this.#bad(lo, 'chunk index');
-      if (blob.delivery === 'bytes') state = BYTES;
+      if (blob.delivery === 'bytes') state = MISSING;
       else if (ready !== null && (Atomics.load(ready, at.index >> 3) & (0x80 >> (at.index & 7))) === 0) {
-        if (state === READY) state = MISSING;
+        state = MISSING;
       }
     }
     return state;

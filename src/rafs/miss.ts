@@ -40,17 +40,15 @@ export class ChunkMiss {
     this.#fetcher = fetcher;
   }
 
-  /** Fetches what is missing of a range that was surveyed, then has the READ repeated. */
+  /**
+   * Fetches what is missing of a range that was surveyed, then has the READ repeated; where bytes came because a blob has no uncompressed file
+   * or the file could not take them (disk full), resumes with the bytes of the whole range instead.
+   */
   fetch(lo: number, offset: number, end: number, resume: Resume): void {
-    const { wanted } = this.#collect(lo, offset, end);
-    this.#fetchAll(wanted, (result) => resume(result));
-  }
-
-  /** The same where a blob has no uncompressed file: resumes with the bytes of the whole range. */
-  fetchBytes(lo: number, offset: number, end: number, resume: Resume): void {
     const { wanted, parts } = this.#collect(lo, offset, end);
     this.#fetchAll(wanted, (result) => {
       if (result < 0) return resume(result);
+      if ([...wanted.values()].every(({ pieces }) => pieces === null)) return resume(0);
       const bytes = new Uint8Array(end - offset);
       const ok = parts.every((part) => part.hole || this.#place(part, wanted, bytes));
       return ok ? resume(0, bytes) : resume(-EIO);
@@ -119,13 +117,15 @@ export class ChunkMiss {
 
   /** Copies a part of the answer to its place; false if fewer bytes came than the chunk must have. */
   #place(part: Part, wanted: Map<number, Wanted>, out: Uint8Array): boolean {
-    const blob = this.#blobs[part.blob]!;
-    if (blob.delivery === 'bytes') {
-      const piece = wanted.get(part.blob)?.pieces?.[part.chunk];
+    const pieces = part.chunk < 0 ? null : wanted.get(part.blob)!.pieces;
+    if (pieces !== null) {
+      const piece = pieces[part.chunk];
       if (piece === undefined || piece.length < part.skip + part.length) return false;
       out.set(piece.subarray(part.skip, part.skip + part.length), part.at);
       return true;
     }
+    const blob = this.#blobs[part.blob]!;
+    if (blob.delivery === 'bytes') return false;
     try {
       return readSync(blob.fd, out, part.at, part.length, part.cacheOffset) === part.length;
     } catch {

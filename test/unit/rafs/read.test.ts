@@ -133,6 +133,35 @@ describe('a read', () => {
     expect(await sink.resumed).toBe(-5);
   });
 
+  it('of a chunk that the cache could not take resumes with its bytes, and with what is in the cache', async () => {
+    const blobs = emptyViews(openBootstrap(buffer, name)).map((view) => ({
+      ...view,
+      fd: openSync('/dev/zero', 'r'),
+    }));
+    const asked: number[] = [];
+    const fetcher: ChunkFetcher = {
+      fetch: (_blob, chunks, done) => {
+        asked.push(...chunks.map(({ index }) => index));
+        setImmediate(() =>
+          done(
+            0,
+            chunks.map(() => new Uint8Array(65536).fill(7)),
+          ),
+        );
+      },
+    };
+    const fs = openFileSystem(buffer, { blobs, fetcher });
+    const lo = find(fs, path);
+    expect(fs.read(0, lo, 0, 65536, new CollectingSink())).toBe(PENDING);
+    const first = asked[0]!;
+    new Uint8Array(blobs[0]!.ready!)[first >> 3]! |= 0x80 >> (first & 7);
+    const sink = new CollectingSink();
+    expect(fs.read(0, lo, 0, 131072, sink)).toBe(PENDING);
+    expect(await sink.resumed).toBe(0);
+    const expected = Buffer.concat([Buffer.alloc(65536), Buffer.alloc(65536, 7)]);
+    expect(expected.equals(sink.supplied!)).toBe(true);
+  });
+
   it('of a blob without cache file resumes with exactly the bytes of the range', async () => {
     const blobs = emptyViews(openBootstrap(buffer, name)).map((view) => ({
       ...view,
