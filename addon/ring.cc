@@ -148,7 +148,9 @@ int Ring::pop(int32_t* popped, uint32_t max, uint64_t spinNs) {
   uint32_t count = 0;
   uint16_t head = 0;
   bool resubmitted = false;
-  while (count < max && !free_.empty()) {
+  // Malformed chains go back at once. Those of the in-flight log and of the avail ring together can be more than the
+  // used ring holds: the others wait for the next call.
+  while (count < max && !free_.empty() && batched_ < num_) {
     if (!nextHead(avail, &head, &resubmitted)) break;
     if (failure_ != 0) return failure_;
     const int taken = popOne(head, resubmitted, popped + count);

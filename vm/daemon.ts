@@ -1,13 +1,16 @@
 import type { ChildProcess } from 'node:child_process';
 import { closeSync, existsSync, openSync, readFileSync } from 'node:fs';
-import { request } from 'node:http';
 import { join } from 'node:path';
+import { Agent, request } from 'undici';
 import { repository, start, stop, until } from './process.ts';
 
 const START_TIMEOUT_MS = 30_000;
 
 /** Where the programs are: our launchers, unless `NYDUS_PROGRAMS` names a directory with others of the same names. */
 export const programs: string = process.env.NYDUS_PROGRAMS ?? join(repository, 'bin');
+
+/** Methods of the API. */
+export type Method = 'DELETE' | 'GET' | 'POST' | 'PUT';
 
 /** What the API answered. */
 export interface Reply {
@@ -57,28 +60,23 @@ export class Daemon {
   }
 
   /** One request to the API socket. */
-  call(method: string, path: string, body?: unknown): Promise<Reply> {
-    const text = body === undefined ? undefined : JSON.stringify(body);
-    return new Promise((resolve, reject) => {
-      const headers =
-        text === undefined
-          ? {}
-          : { 'content-type': 'application/json', 'content-length': Buffer.byteLength(text) };
-      const call = request({ socketPath: this.apisock, method, path, headers }, (response) => {
-        const chunks: Buffer[] = [];
-        response.on('data', (chunk: Buffer) => chunks.push(chunk));
-        response.on('end', () => {
-          resolve({ status: response.statusCode ?? 0, body: Buffer.concat(chunks).toString() });
-        });
-        response.on('error', reject);
+  async call(method: Method, path: string, body?: unknown): Promise<Reply> {
+    const dispatcher = new Agent({ connect: { socketPath: this.apisock } });
+    try {
+      const response = await request(`http://localhost${path}`, {
+        dispatcher,
+        method,
+        headers: body === undefined ? {} : { 'content-type': 'application/json' },
+        body: body === undefined ? null : JSON.stringify(body),
       });
-      call.on('error', reject);
-      call.end(text);
-    });
+      return { status: response.statusCode, body: await response.body.text() };
+    } finally {
+      await dispatcher.close();
+    }
   }
 
   /** A call that must be answered 2xx. */
-  async must(method: string, path: string, body?: unknown): Promise<Reply> {
+  async must(method: Method, path: string, body?: unknown): Promise<Reply> {
     const reply = await this.call(method, path, body);
     if (reply.status >= 300)
       throw new Error(`${method} ${path}: ${reply.status} ${reply.body}\n${this.log()}`);

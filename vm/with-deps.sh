@@ -29,9 +29,9 @@ task=$1
 shift
 case $task in
   bench) node addon/build.ts --test >&2 && exec node test/bench/virtiofs.ts "$@" ;;
-  demo) exec node vm/demo.ts "$@" ;;
+  demo) exec tsx vm/demo.ts "$@" ;;
   fuzz) exec node test/fuzz/asan.ts "$@" ;;
-  play) exec node vm/play.ts "$@" ;;
+  play) exec tsx vm/play.ts "$@" ;;
   prepare) ;;
   test) exec vitest run "$@" ;;
   *) echo "with-deps.sh: no task $task" >&2; exit 2 ;;

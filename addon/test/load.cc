@@ -1,7 +1,7 @@
 // Test-only: a guest driver's request loop in C++, for benchmarks. Written in JavaScript it would be the
 // bottleneck of what it measures. It drives one split ring (INDIRECT and EVENT_IDX negotiated) the way Linux' virtio_fs
 // does: one ring slot per request, an indirect table of header, arguments, out header and one descriptor per page.
-#include <node_api.h>
+#include <napi.h>
 #include <poll.h>
 #include <sys/mman.h>
 #include <time.h>
@@ -278,117 +278,90 @@ class Driver {
   std::atomic<bool> stopEcho_{false};
 };
 
-struct Task {
-  Plan plan;
-  Outcome out;
-  napi_async_work work = nullptr;
-  napi_deferred deferred = nullptr;
-};
+double number(const Napi::Object& o, const char* name) { return o.Get(name).ToNumber().DoubleValue(); }
 
-double number(napi_env env, napi_value object, const char* name) {
-  napi_value v;
-  double d = 0;
-  napi_get_named_property(env, object, name, &v);
-  if (napi_get_value_double(env, v, &d) != napi_ok) {
-    bool b = false;
-    napi_get_value_bool(env, v, &b);
-    d = b ? 1 : 0;
-  }
-  return d;
+Plan readPlan(const Napi::Object& o) {
+  Plan p;
+  p.memFd = int(number(o, "memFd"));
+  p.kickFd = int(number(o, "kickFd"));
+  p.callFd = int(number(o, "callFd"));
+  p.memSize = uint64_t(number(o, "memSize"));
+  p.descAt = uint64_t(number(o, "descAt"));
+  p.availAt = uint64_t(number(o, "availAt"));
+  p.usedAt = uint64_t(number(o, "usedAt"));
+  p.areaAt = uint64_t(number(o, "areaAt"));
+  p.queueSize = uint32_t(number(o, "queueSize"));
+  p.depth = uint32_t(number(o, "depth"));
+  p.writable = uint32_t(number(o, "writable"));
+  p.spinNs = uint32_t(number(o, "spinNs"));
+  p.startIndex = uint16_t(number(o, "startIndex"));
+  p.count = uint64_t(number(o, "count"));
+  p.openRelease = number(o, "openRelease") != 0;
+  p.scatterPages = number(o, "scatterPages") != 0;
+  p.echo = number(o, "echo") != 0;
+  const auto bytes = o.Get("templates").As<Napi::Uint8Array>();
+  p.bytes.assign(bytes.Data(), bytes.Data() + bytes.ByteLength());
+  const auto lengths = o.Get("lengths").As<Napi::Uint32Array>();
+  p.lengths.assign(lengths.Data(), lengths.Data() + lengths.ElementLength());
+  return p;
 }
 
-void setNumber(napi_env env, napi_value object, const char* name, double value) {
-  napi_value v;
-  napi_create_double(env, value, &v);
-  napi_set_named_property(env, object, name, v);
-}
-
-void readPlan(napi_env env, napi_value o, Plan& p) {
-  p.memFd = int(number(env, o, "memFd"));
-  p.kickFd = int(number(env, o, "kickFd"));
-  p.callFd = int(number(env, o, "callFd"));
-  p.memSize = uint64_t(number(env, o, "memSize"));
-  p.descAt = uint64_t(number(env, o, "descAt"));
-  p.availAt = uint64_t(number(env, o, "availAt"));
-  p.usedAt = uint64_t(number(env, o, "usedAt"));
-  p.areaAt = uint64_t(number(env, o, "areaAt"));
-  p.queueSize = uint32_t(number(env, o, "queueSize"));
-  p.depth = uint32_t(number(env, o, "depth"));
-  p.writable = uint32_t(number(env, o, "writable"));
-  p.spinNs = uint32_t(number(env, o, "spinNs"));
-  p.startIndex = uint16_t(number(env, o, "startIndex"));
-  p.count = uint64_t(number(env, o, "count"));
-  p.openRelease = number(env, o, "openRelease") != 0;
-  p.scatterPages = number(env, o, "scatterPages") != 0;
-  p.echo = number(env, o, "echo") != 0;
-  napi_value v;
-  void* data;
-  size_t length;
-  napi_get_named_property(env, o, "templates", &v);
-  if (napi_get_typedarray_info(env, v, nullptr, &length, &data, nullptr, nullptr) == napi_ok)
-    p.bytes.assign(static_cast<uint8_t*>(data), static_cast<uint8_t*>(data) + length);
-  napi_get_named_property(env, o, "lengths", &v);
-  if (napi_get_typedarray_info(env, v, nullptr, &length, &data, nullptr, nullptr) == napi_ok)
-    p.lengths.assign(static_cast<uint32_t*>(data), static_cast<uint32_t*>(data) + length);
-}
-
-napi_value outcome(napi_env env, const Outcome& o) {
-  napi_value result, v;
-  napi_create_object(env, &result);
-  setNumber(env, result, "operations", double(o.operations));
-  setNumber(env, result, "errors", double(o.errors));
-  setNumber(env, result, "badLengths", double(o.badLengths));
-  setNumber(env, result, "elapsedNs", double(o.elapsedNs));
-  setNumber(env, result, "kicks", double(o.kicks));
-  setNumber(env, result, "sleeps", double(o.sleeps));
-  setNumber(env, result, "replyBytes", double(o.replyBytes));
-  setNumber(env, result, "endIndex", o.endIndex);
-  napi_create_string_utf8(env, o.failure.c_str(), o.failure.size(), &v);
-  napi_set_named_property(env, result, "failure", v);
-  void* data;
-  napi_value buffer, array;
-  napi_create_arraybuffer(env, o.latencyNs.size() * 4, &data, &buffer);
-  memcpy(data, o.latencyNs.data(), o.latencyNs.size() * 4);
-  napi_create_typedarray(env, napi_uint32_array, o.latencyNs.size(), buffer, 0, &array);
-  napi_set_named_property(env, result, "latencyNs", array);
+Napi::Object outcome(Napi::Env env, const Outcome& o) {
+  auto result = Napi::Object::New(env);
+  result["operations"] = double(o.operations);
+  result["errors"] = double(o.errors);
+  result["badLengths"] = double(o.badLengths);
+  result["elapsedNs"] = double(o.elapsedNs);
+  result["kicks"] = double(o.kicks);
+  result["sleeps"] = double(o.sleeps);
+  result["replyBytes"] = double(o.replyBytes);
+  result["endIndex"] = double(o.endIndex);
+  result["failure"] = o.failure;
+  auto latency = Napi::Uint32Array::New(env, o.latencyNs.size());
+  memcpy(latency.Data(), o.latencyNs.data(), o.latencyNs.size() * sizeof(uint32_t));
+  result["latencyNs"] = latency;
   return result;
 }
 
-// runLoad(plan) → Promise of the outcome; the loop runs on a pool thread.
-napi_value runLoad(napi_env env, napi_callback_info info) {
-  size_t argc = 1;
-  napi_value argv[1], promise, name;
-  napi_get_cb_info(env, info, &argc, argv, nullptr, nullptr);
-  auto* task = new Task;
-  readPlan(env, argv[0], task->plan);
-  const Plan& p = task->plan;
+// The loop runs on a pool thread; the promise gets its outcome.
+class LoadWorker : public Napi::AsyncWorker {
+ public:
+  LoadWorker(Napi::Env env, Plan plan)
+      : Napi::AsyncWorker(env), plan_(std::move(plan)), deferred_(Napi::Promise::Deferred::New(env)) {}
+  Napi::Promise promise() const { return deferred_.Promise(); }
+
+ protected:
+  void Execute() override { Driver(plan_, out_).run(); }
+  void OnOK() override { deferred_.Resolve(outcome(Env(), out_)); }
+
+ private:
+  Plan plan_;
+  Outcome out_;
+  Napi::Promise::Deferred deferred_;
+};
+
+bool fits(const Plan& p) {
   const uint64_t pages = (uint64_t(p.writable) + kPage - 1) / kPage;
   const uint64_t need = p.areaAt + p.depth * (kTableBytes + 2 * kPage + pages * kPage);
-  if (p.lengths.empty() || p.depth == 0 || p.depth > p.queueSize || need > p.memSize || (3 + pages) * 16 > kTableBytes) {
-    delete task;
-    napi_throw_range_error(env, nullptr, "runLoad: depth, writable and templates must fit the queue and guest memory");
-    return nullptr;
+  return !p.lengths.empty() && p.depth > 0 && p.depth <= p.queueSize && need <= p.memSize && (3 + pages) * 16 <= kTableBytes;
+}
+
+// runLoad(plan) → Promise of the outcome.
+Napi::Value runLoad(const Napi::CallbackInfo& info) {
+  Plan plan = readPlan(info[0].As<Napi::Object>());
+  if (!fits(plan)) {
+    throw Napi::RangeError::New(info.Env(), "runLoad: depth, writable and templates must fit the queue and guest memory");
   }
-  napi_create_promise(env, &task->deferred, &promise);
-  napi_create_string_utf8(env, "runLoad", NAPI_AUTO_LENGTH, &name);
-  napi_create_async_work(
-      env, nullptr, name, [](napi_env, void* data) { auto* t = static_cast<Task*>(data); Driver(t->plan, t->out).run(); },
-      [](napi_env e, napi_status, void* data) {
-        auto* t = static_cast<Task*>(data);
-        napi_resolve_deferred(e, t->deferred, outcome(e, t->out));
-        napi_delete_async_work(e, t->work);
-        delete t;
-      },
-      task, &task->work);
-  napi_queue_async_work(env, task->work);
-  return promise;
+  auto* worker = new LoadWorker(info.Env(), std::move(plan));
+  worker->Queue();
+  return worker->promise();
+}
+
+Napi::Object init(Napi::Env env, Napi::Object exports) {
+  exports["runLoad"] = Napi::Function::New(env, runLoad);
+  return exports;
 }
 
 }  // namespace
 
-NAPI_MODULE_INIT() {
-  napi_value f;
-  napi_create_function(env, "runLoad", NAPI_AUTO_LENGTH, runLoad, nullptr, &f);
-  napi_set_named_property(env, exports, "runLoad", f);
-  return exports;
-}
+NODE_API_MODULE(nydus_test, init)
