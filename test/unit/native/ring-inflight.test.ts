@@ -75,3 +75,25 @@ test('in-flight regions that do not fit are refused', () => {
   expect(addon.inflightSet(h.device, log, 4, 4000, 2, 8)).toBe(Errno.EINVAL);
   addon.closeFd(log);
 });
+
+test('malformed chains of the in-flight log and of the avail ring are returned a used ring at a time', () => {
+  const h = unattached();
+  const log = addon.memfdCreate('inflight', 4096);
+  expect(addon.inflightSet(h.device, log, 0, 4096, 2, h.num)).toBe(0);
+  const buffer = addon.map(log, 0, 4096, true) as ArrayBuffer;
+  const view = new DataView(buffer);
+  view.setUint16(8, 1, true);
+  for (let head = 0; head < h.num; head++) {
+    view.setUint8(16 + 16 * head, 1);
+    h.desc(head, 0n, 8, 0);
+  }
+  h.attach();
+  for (let head = 0; head < h.num; head++) h.offer(head);
+  h.setAvail(2 * h.num);
+  expect([h.pop(), h.usedIndex]).toEqual([0, h.num]);
+  expect(addon.ringArm(h.ring)).toBe(1);
+  expect([h.pop(), h.usedIndex]).toEqual([0, 2 * h.num]);
+  expect(addon.ringArm(h.ring)).toBe(0);
+  addon.unmap(buffer);
+  addon.closeFd(log);
+});
