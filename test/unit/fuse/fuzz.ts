@@ -15,6 +15,9 @@ const SERIALS = [1, 2, 3];
 const IMAGE_ROOT = 36;
 const LATE = 43;
 const HEADER_BYTES = 40;
+const EIO = -5;
+const EINVAL = -22;
+const LISTINGS = [28, 44];
 /** Bytes of arguments of a request that has them all. */
 const ARGS: Readonly<Record<number, number>> = {
   2: 8,
@@ -218,8 +221,18 @@ class Scene {
       throw new Error('an answer with the unique of another request');
     if (reply.error > 0 || reply.error < -4095) throw new Error(`error ${reply.error} is no errno`);
     if (reply.error !== 0 && reply.total !== 16) throw new Error('an error with a body');
+    this.#judge(bytes, reply.error);
     if (reply.error === 0) this.result.accepted++;
     else this.result.refused++;
+  }
+
+  /** What an answer must be, or cannot be, whatever the state of the tree. */
+  #judge(bytes: Buffer, error: number): void {
+    const length = bytes.readUInt32LE(0);
+    const lies = length < HEADER_BYTES || length > bytes.length;
+    if (lies && error !== EINVAL) throw new Error(`a request with a false length was answered ${error}`);
+    if (LISTINGS.includes(bytes.readUInt32LE(4)) && error === EIO)
+      throw new Error('a listing larger than its room');
   }
 
   /** Every request that was taken is answered once everything that it waited for is there. */
