@@ -4,6 +4,8 @@ import { ChunkDigests } from '../../src/rafs/chunk-digests.ts';
 import { RafsFileSystem } from '../../src/rafs/filesystem.ts';
 import { RafsError } from '../../src/wire/rafs/error.ts';
 import { bootstrapBytes, emptyViews, FIXTURES } from '../support/rafs-fixtures.ts';
+import { generator } from './random.ts';
+import type { Target } from './runner.ts';
 
 /** What became of the mutated bootstraps: refused at open, or opened; and calls that answered -EIO. */
 export interface FuzzResult {
@@ -31,15 +33,11 @@ const ENTRIES_MAX = 100_000;
  */
 export function fuzzBootstrap(seed: number, iterations: number): FuzzResult {
   const random = generator(seed);
-  const originals = SEEDS.map((name) => new Uint8Array(bootstrapBytes(FIXTURES, name)));
+  const originals = seeds();
   const result: FuzzResult = { accepted: 0, refused: 0, eio: 0 };
   for (let i = 0; i < iterations; i++) {
-    const original = originals[random(originals.length)]!;
-    const mutant = mutate(original, random);
-    // Without its extended blob table a v5 image takes the path of images of 2020.
-    if (random(4) === 0 && mutant[0] === 0x53) mutant.fill(0, 68, 80);
     try {
-      explore(mutant.buffer as ArrayBuffer, random, result);
+      exploreOne(originals, random, result);
     } catch (error) {
       throw new Error(`seed ${seed}, iteration ${i}: ${(error as Error).message}`, { cause: error });
     }
@@ -47,14 +45,33 @@ export function fuzzBootstrap(seed: number, iterations: number): FuzzResult {
   return result;
 }
 
-/** xorshift32: numbers in [0, limit). */
-function generator(seed: number): (limit: number) => number {
-  let state = seed * 2654435761 || 1;
-  return (limit) => {
-    state ^= state << 13;
-    state ^= state >>> 17;
-    state ^= state << 5;
-    return (state >>> 0) % limit;
+function seeds(): Uint8Array[] {
+  return SEEDS.map((name) => new Uint8Array(bootstrapBytes(FIXTURES, name)));
+}
+
+function exploreOne(
+  originals: readonly Uint8Array[],
+  random: (limit: number) => number,
+  result: FuzzResult,
+): void {
+  const mutant = mutate(originals[random(originals.length)]!, random);
+  // Without its extended blob table a v5 image takes the path of images of 2020.
+  if (random(4) === 0 && mutant[0] === 0x53) mutant.fill(0, 68, 80);
+  explore(mutant.buffer as ArrayBuffer, random, result);
+}
+
+/** The same as a target of `main.ts`. */
+export function bootstrapTarget(): Target {
+  const originals = seeds();
+  return {
+    iterate(random, counts) {
+      const result: FuzzResult = { accepted: 0, refused: 0, eio: 0 };
+      exploreOne(originals, random, result);
+      counts.accepted += result.accepted;
+      counts.refused += result.refused;
+      counts.eio = (counts.eio ?? 0) + result.eio;
+    },
+    close() {},
   };
 }
 

@@ -1,3 +1,4 @@
+import { bootstrapTarget } from './bootstrap.ts';
 import { fuseTarget } from './fuse.ts';
 import { ringTarget } from './ring.ts';
 import type { MakeTarget } from './runner.ts';
@@ -5,6 +6,7 @@ import { vhostTarget } from './vhost.ts';
 
 /** Every target by name. */
 export const targets: Readonly<Record<string, MakeTarget>> = {
+  bootstrap: bootstrapTarget,
   fuse: fuseTarget,
   ring: ringTarget,
   vhost: vhostTarget,
