@@ -20,6 +20,10 @@ export const COUNTED_OPS: readonly string[] = [
 ];
 
 const READ_INDEX = 4;
+/** Operations that are answered without a look at their inode: a guest may name any number in them. */
+const UNCHECKED_OPS = new Set(
+  ['release', 'statfs', 'forget', 'batch_forget'].map((name) => COUNTED_OPS.indexOf(name)),
+);
 const SIZE_LIMITS = [1 << 10, 4 << 10, 16 << 10, 64 << 10, 128 << 10, 512 << 10, 1 << 20];
 const LATENCY_LIMITS_US = [200, 1_000, 20_000, 50_000, 500_000, 1_000_000, 2_000_000];
 
@@ -80,6 +84,8 @@ export class MountCounters {
   #countFile(files: Map<number, Float64Array>, op: number, lo: number, result: number, nowMs: number): void {
     let row = files.get(lo);
     if (row === undefined) {
+      // Only for inodes that exist, else a guest decides how much is remembered.
+      if (result < 0 || UNCHECKED_OPS.has(op)) return;
       row = new Float64Array(FileCounter.length);
       row[FileCounter.firstMs] = nowMs;
       files.set(lo, row);

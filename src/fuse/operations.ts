@@ -20,6 +20,7 @@ import {
 import { encodeAttr, encodeEntry, validNanoseconds, validSeconds } from './attr.ts';
 import type { Opened } from './filesystem.ts';
 import { NO_REPLY, type RequestContext } from './request.ts';
+import { MAX_WRITE } from './session.ts';
 
 /**
  * Serves one request. Returns the bytes written behind the out header in the reply area, -errno, PENDING, NO_REPLY, or LARGE
@@ -113,9 +114,12 @@ const release: Handler = (r) => {
   return r.fs.release(r.hi, r.lo, r.requests.getUint32(fh + 4, true), r.requests.getUint32(fh, true));
 };
 
+/** A client that keeps to max_pages asks for no more; one that does not must not keep a thread and the fetcher busy with gigabytes. */
+const READ_MAX = MAX_WRITE;
+
 const read: Handler = (r) => {
   const offset = readU64(r.requests, r.args + ReadIn.offset);
-  const size = Math.min(r.requests.getUint32(r.args + ReadIn.size, true), r.room);
+  const size = Math.min(r.requests.getUint32(r.args + ReadIn.size, true), r.room, READ_MAX);
   return r.read(offset, size);
 };
 

@@ -3,7 +3,7 @@ import { FUSE_MAJOR, FUSE_MINOR, InitFlag, InitIn, InitOut } from '../wire/fuse.
 
 /** 1 MiB: the kernel's own limit, and what a queue of 1024 descriptors can carry. */
 const MAX_PAGES = 256;
-const MAX_WRITE = MAX_PAGES * 4096;
+export const MAX_WRITE: number = MAX_PAGES * 4096;
 /** The kernel's default of 12 throttles read-ahead; this many requests keep two queues busy. */
 const MAX_BACKGROUND = 128;
 const CONGESTION_THRESHOLD = 96;

@@ -14,6 +14,7 @@ export class RingChannel {
   readonly replyBytes: Uint8Array;
   readonly popped: Int32Array;
   readonly #addon: Addon;
+  readonly #onKick: () => void;
   readonly #state: Int32Array;
   readonly #done: Int32Array;
   readonly #tickets: Uint32Array;
@@ -22,8 +23,9 @@ export class RingChannel {
   /** Requests popped and not completed. */
   inFlight = 0;
 
-  private constructor(addon: Addon, slots: number) {
+  private constructor(addon: Addon, slots: number, onKick: () => void) {
     this.#addon = addon;
+    this.#onKick = onKick;
     this.requestBytes = new Uint8Array(slots * REQUEST_BYTES);
     this.requests = new DataView(this.requestBytes.buffer);
     this.replyBytes = new Uint8Array(slots * REPLY_BYTES);
@@ -36,7 +38,7 @@ export class RingChannel {
 
   /** Attaches ring `queue` of `device`; `onKick` runs whenever there may be requests. Returns -errno when it cannot be served. */
   static attach(addon: Addon, device: number, queue: number, onKick: () => void): RingChannel | number {
-    const channel = new RingChannel(addon, SLOTS);
+    const channel = new RingChannel(addon, SLOTS, onKick);
     const { requestBytes, replyBytes } = channel;
     const handle = addon.ringAttach(
       device,
@@ -109,12 +111,17 @@ export class RingChannel {
     return this.#handle >= 0 && this.#tickets[slot] === ticket;
   }
 
-  /** Publishes what was completed since the last flush. */
+  /**
+   * Publishes what was completed since the last flush. Who serves the ring learns at its next pop that it broke; since the driver of such a ring
+   * may never kick again, `onKick` runs once more.
+   */
   flush(): number {
     if (this.#doneCount === 0 || this.#handle < 0) return 0;
     const count = this.#doneCount;
     this.#doneCount = 0;
-    return this.#addon.ringFlush(this.#handle, this.#done, count);
+    const result = this.#addon.ringFlush(this.#handle, this.#done, count);
+    if (result < 0) setImmediate(this.#onKick);
+    return result;
   }
 
   pop(max: number, spinNs: number): number {

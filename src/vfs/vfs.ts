@@ -17,6 +17,35 @@ const DOT_DOT: Uint8Array = Buffer.from('..');
 /** Cookies of `.` and `..`; child n has FIRST_CHILD + n. */
 const FIRST_CHILD = 2;
 
+/** Passes entries on as valid for no longer than a pseudo directory's. */
+class ShortLivedEntries implements DirectorySink {
+  sink!: DirectorySink;
+
+  add(
+    inoHi: number,
+    inoLo: number,
+    cookie: number,
+    type: number,
+    bytes: Uint8Array,
+    nameStart: number,
+    nameEnd: number,
+  ): boolean {
+    return this.sink.add(inoHi, inoLo, cookie, type, bytes, nameStart, nameEnd);
+  }
+
+  addPlus(
+    entry: Entry,
+    cookie: number,
+    type: number,
+    bytes: Uint8Array,
+    nameStart: number,
+    nameEnd: number,
+  ): boolean {
+    entry.validMs = Math.min(entry.validMs, PSEUDO_VALID_MS);
+    return this.sink.addPlus(entry, cookie, type, bytes, nameStart, nameEnd);
+  }
+}
+
 /**
  * One tree over many images. The high word of a nodeid is the serial of the mount which it belongs to, 0 for pseudo directories;
  * nodeid 1 is the root, or the root of the image mounted at `/`.
@@ -26,6 +55,7 @@ export class Vfs implements FileSystem {
   readonly #uid: number;
   readonly #gid: number;
   readonly #entry = new EntryRecord();
+  readonly #shortLived = new ShortLivedEntries();
   /** Result of the last `#find`: the node's low word within its file system. */
   #lo = 0;
   #filled = 0;
@@ -87,6 +117,8 @@ export class Vfs implements FileSystem {
         (length === 1 || (length === 2 && bytes[nameStart + 1] === DOT_BYTE));
       if (dots && this.#leavesImage(serial, fs, length === 2, out)) return this.#filled;
       const result = fs.lookup(serial, this.#lo, bytes, nameStart, nameEnd, out);
+      // Another image may be mounted at `/`, and its names are looked up in the same nodeid 1.
+      if (hi === 0) out.validMs = PSEUDO_VALID_MS;
       return dots && result === 0 ? this.#oneRoot(serial, fs, out) : result;
     }
     const node = this.#pseudo(hi, lo);
@@ -213,7 +245,12 @@ export class Vfs implements FileSystem {
 
   readdirplus(hi: number, lo: number, cookie: number, sink: DirectorySink): number {
     const fs = this.#find(hi, lo);
-    if (fs !== null) return fs.readdirplus(this.#serial(hi), this.#lo, cookie, sink);
+    if (fs !== null) {
+      const serial = this.#serial(hi);
+      if (hi !== 0) return fs.readdirplus(serial, this.#lo, cookie, sink);
+      this.#shortLived.sink = sink;
+      return fs.readdirplus(serial, this.#lo, cookie, this.#shortLived);
+    }
     return this.#list(hi, lo, cookie, sink, true);
   }
 

@@ -72,6 +72,18 @@ it('count per file only where the mount asked for it', () => {
   expect(counters.files!.get(1)).toBeUndefined();
 });
 
+it('remember no inode that does not exist, however many a guest names', () => {
+  const { ask, counters } = served(true);
+  for (let lo = 1000; lo < 1100; lo++) {
+    ask(Opcode.GETATTR, lo);
+    ask(Opcode.STATFS, lo);
+    ask(Opcode.RELEASE, lo, new Uint8Array(24));
+    ask(Opcode.FORGET, lo, new Uint8Array(8));
+    ask(Opcode.BATCH_FORGET, lo, new Uint8Array(8));
+  }
+  expect([counters.files!.size, counters.values[Counter.hits + index('forget')]]).toEqual([0, 100]);
+});
+
 it('end with the mount', () => {
   const { ask, server } = served(true);
   server.counters.remove(SERIAL);

@@ -231,6 +231,18 @@ describe('READ', () => {
     expect(ask(...read(0n, 100, FILE, 16))).toMatchObject({ error: 0, total: 16 });
   });
 
+  it('gives at most what INIT allows a client to ask for', () => {
+    const { fs, ask } = harness();
+    const asked: number[] = [];
+    fs.read = (_hi, _lo, _offset, size) => {
+      asked.push(size);
+      return 0;
+    };
+    for (const size of [1 << 20, (1 << 20) + 1, 0xffffffff])
+      expect(ask({ opcode: Opcode.READ, lo: FILE }, readIn(0n, size), 4 << 20)).toMatchObject({ error: 0 });
+    expect(asked).toEqual([1 << 20, 1 << 20, 1 << 20]);
+  });
+
   it('reads neighbouring extents with one call, and joins files and bytes in order', () => {
     const { ask, channel } = harness();
     const { body } = ask(...read(90n, 1000, SPLIT))!;

@@ -165,6 +165,19 @@ describe('a mount at the root', () => {
     expect(names(0, 1)).toEqual(['.', '..', 'file', 'sub']);
   });
 
+  it('may be followed by another image: its names are soon looked up again, those that were missing too', () => {
+    vfs.mount('/', image(9), 9);
+    for (const name of ['file', 'absent', 'sub'])
+      expect((lookup(0, 1, name) as Entry).validMs, name).toBeLessThanOrEqual(SHORT_MS);
+    const kept: number[] = [];
+    const addPlus = (entry: Entry) => kept.push(entry.validMs) > 0;
+    vfs.readdirplus(0, 1, 0, { add: () => false, addPlus });
+    expect(kept).toHaveLength(4);
+    expect(Math.max(...kept)).toBeLessThanOrEqual(SHORT_MS);
+    const sub = lookup(0, 1, 'sub') as Entry;
+    expect((lookup(sub.nodeHi, sub.nodeLo, 'deep') as Entry).validMs).toBe(Number.POSITIVE_INFINITY);
+  });
+
   it('hides every other mount until it goes', () => {
     vfs.mount('/a', image(1), 1);
     vfs.mount('/', image(9), 9);
