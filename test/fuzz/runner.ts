@@ -1,6 +1,6 @@
 /** Runs a target: iteration after iteration, each with its own randomness, watched for hangs and for what it does not give back. */
 import { readdirSync, readFileSync, readlinkSync } from 'node:fs';
-import { setImmediate as nextTurn } from 'node:timers/promises';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { Worker } from 'node:worker_threads';
 import type { Addon } from '../../src/native/addon.ts';
 import { iterationRandom, type Random } from './random.ts';
@@ -66,11 +66,11 @@ function openFiles(): string {
   return [...counts].map(([name, count]) => `${count} × ${name}`).join(', ');
 }
 
-/** Throws when there is more than after the warm-up, also after the event loop had turns to close handles. */
+/** Throws when there is more than after the warm-up, also after pool threads and handles had time to end. */
 async function checkHoldings(before: Holdings, rssBefore: number): Promise<void> {
   let now = holdings();
-  for (let turn = 0; turn < 100 && (now.fds > before.fds || now.mappings > before.mappings); turn++) {
-    await nextTurn();
+  for (let n = 0; n < 100 && (now.fds > before.fds || now.mappings > before.mappings); n++) {
+    await sleep(20);
     now = holdings();
   }
   if (now.fds > before.fds) throw new Error(`${now.fds - before.fds} descriptors leaked: ${openFiles()}`);
@@ -107,7 +107,7 @@ export async function run(
       Atomics.add(beats, 0, 1);
       await target.iterate(iterationRandom(seed, from + done), counts);
       if (done === WARM_UP) {
-        await nextTurn();
+        await sleep(20);
         before = holdings();
       }
       if (done === CHECK_EVERY) rssBefore = process.memoryUsage.rss();

@@ -286,7 +286,7 @@ class VhostTarget implements Target {
 function mutatedMessage(random: Random, original: Uint8Array, from: number): Uint8Array {
   const bytes = new Uint8Array(original);
   if (from === 0 && oneIn(random, 3)) return bytes.subarray(0, random(bytes.length + 1));
-  mutateBytes(random, bytes, Math.min(from, bytes.length - 1), 2);
+  mutateBytes(random, bytes, Math.max(0, Math.min(from, bytes.length - 1)), 2);
   return bytes;
 }
 

@@ -1,0 +1,82 @@
+/** Proof that the fuzzers see something: each runs on a copy of the product from which one check was taken. */
+import { spawnSync } from 'node:child_process';
+import { cpSync, existsSync, mkdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { sanitized } from './asan.ts';
+
+const root = join(import.meta.dirname, '../..');
+const SECONDS = 25;
+
+/** Text of a file that is replaced in the copy, and what the target must then say. */
+interface Canary {
+  readonly file: string;
+  readonly check: string;
+  readonly instead: string;
+  readonly says: RegExp;
+}
+
+/** By target. */
+export const canaries: Readonly<Record<string, Canary>> = {
+  bootstrap: {
+    file: 'src/rafs/image-v6.ts',
+    check: "if (this.#tail(at) > this.#bytes.length) return this.#bad('i_xattr_icount');",
+    instead: '',
+    says: /bootstrap: seed 7, iteration \d+: RangeError/,
+  },
+  fuse: {
+    file: 'src/fuse/server.ts',
+    check: 'result > this.room',
+    instead: 'result > this.room + 104',
+    says: /fuse: seed 7, iteration \d+: Error: a reply of \d+ bytes into \d+/,
+  },
+  ring: {
+    file: 'addon/chain.cc',
+    check: 'if (desc.next >= entries) return false;',
+    instead: '',
+    says: /AddressSanitizer: heap-buffer-overflow/,
+  },
+  vhost: {
+    file: 'src/vhost/session.ts',
+    check: 'fds.close();',
+    instead: '',
+    says: /vhost: seed 7, iteration \d+: Error: \d+ descriptors leaked/,
+  },
+};
+
+function plant(name: string, { file, check, instead }: Canary): string {
+  const copy = join(root, 'build/canary', name);
+  for (const folder of ['src', 'addon', 'test']) {
+    rmSync(join(copy, folder), { recursive: true, force: true });
+    mkdirSync(copy, { recursive: true });
+    const filter = (path: string) => path !== join(root, 'test/fixtures');
+    cpSync(join(root, folder), join(copy, folder), { recursive: true, filter });
+  }
+  symlinkSync(join(root, 'test/fixtures'), join(copy, 'test/fixtures'));
+  cpSync(join(root, 'package.json'), join(copy, 'package.json'));
+  if (!existsSync(join(copy, 'node_modules')))
+    symlinkSync(join(root, 'node_modules'), join(copy, 'node_modules'));
+  const text = readFileSync(join(copy, file), 'utf8');
+  if (text.split(check).length !== 2) throw new Error(`${file} has not exactly one: ${check}`);
+  writeFileSync(join(copy, file), text.replace(check, instead));
+  return copy;
+}
+
+/** Runs the target `name` on a copy with its defect, for at most `SECONDS`. */
+export function runCanary(name: string): { found: boolean; output: string } {
+  const canary = canaries[name];
+  if (canary === undefined) throw new Error(`no canary ${name}`);
+  const copy = plant(name, canary);
+  const env = sanitized(canary.file.startsWith('addon/') ? copy : root);
+  const args = [
+    join(copy, 'test/fuzz/main.ts'),
+    '--target',
+    name,
+    '--seed',
+    '7',
+    '--seconds',
+    String(SECONDS),
+  ];
+  const { stdout, stderr, status } = spawnSync(process.execPath, args, { env, encoding: 'utf8' });
+  const output = `${stdout}${stderr}`;
+  return { found: status !== 0 && canary.says.test(output), output };
+}
