@@ -370,6 +370,7 @@ class RingTarget implements Target {
     };
     cut(request.length, 0, request);
     cut(pick(random, [0, 16, 120, 160, 4112, 70_000, 131_088]), DescriptorFlag.write, null);
+    if (pieces.length === 0) pieces.push({ gpa: GPA, length: 0, flags: 0, next: 0 });
     return pieces;
   }
 

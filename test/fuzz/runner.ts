@@ -93,8 +93,10 @@ export async function run(
   const beats = new Int32Array(new SharedArrayBuffer(12));
   const watchdog = new Worker(new URL('watchdog.ts', import.meta.url), {
     workerData: { beats, limitMs: hangMs, name },
+    execArgv: [],
   });
-  await new Promise((resolve) => watchdog.once('online', resolve));
+  // It loads with this thread's help: it must watch before anything can hang.
+  await new Promise((resolve, reject) => watchdog.once('message', resolve).once('error', reject));
   const target = await make(addon);
   const counts: Counts = { accepted: 0, refused: 0 };
   let done = 0;

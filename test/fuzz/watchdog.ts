@@ -1,6 +1,6 @@
 /** Ends the process when the thread that fuzzes does not come to its next iteration: a loop cannot be seen from its own thread. */
 import { writeSync } from 'node:fs';
-import { workerData } from 'node:worker_threads';
+import { parentPort, workerData } from 'node:worker_threads';
 
 const { beats, limitMs, name } = workerData as { beats: Int32Array; limitMs: number; name: string };
 const CHECK_MS = 250;
@@ -17,3 +17,4 @@ setInterval(() => {
     process.kill(process.pid, 'SIGKILL');
   }
 }, CHECK_MS);
+parentPort?.postMessage('watching');
