@@ -233,7 +233,7 @@ export class RafsFileSystem implements FileSystem {
     const actual = this.#image.mode(lo) & S_IFMT;
     if (actual === type) return 0;
     if (type === S_IFDIR) return -ENOTDIR;
-    return actual === S_IFDIR ? -EISDIR : -EINVAL;
+    return actual === S_IFDIR && type === S_IFREG ? -EISDIR : -EINVAL;
   }
 
   #fill(lo: number, out: Entry): number {

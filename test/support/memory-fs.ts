@@ -94,23 +94,28 @@ export class MemoryFs implements FileSystem {
   }
 
   #size(node: MemoryNode): number {
+    if (node.target !== undefined) return node.target.length;
     return (node.extents ?? []).reduce((sum, e) => sum + ('bytes' in e ? e.bytes.length : e.length), 0);
   }
 
   readlink(_hi: number, lo: number, out: Uint8Array, at: number): number {
-    const target = this.#node(lo)?.target;
-    if (target === undefined) return -EINVAL;
+    const node = this.#node(lo);
+    if (node?.target === undefined) return node === undefined ? -ENOENT : -EINVAL;
+    const { target } = node;
     out.set(Buffer.from(target, 'latin1'), at);
     return target.length;
   }
 
   open(_hi: number, lo: number, _flags: number, out: Opened): number {
-    if (this.#node(lo)?.entries !== undefined) return -EISDIR;
+    const node = this.#node(lo);
+    if (node?.entries !== undefined || node === undefined) return node === undefined ? -ENOENT : -EISDIR;
     return this.#opened(lo, 2, out);
   }
 
   opendir(_hi: number, lo: number, _flags: number, out: Opened): number {
-    return this.#node(lo)?.entries === undefined ? -ENOTDIR : this.#opened(lo, 10, out);
+    const node = this.#node(lo);
+    if (node?.entries === undefined) return node === undefined ? -ENOENT : -ENOTDIR;
+    return this.#opened(lo, 10, out);
   }
 
   #opened(lo: number, flags: number, out: Opened): number {
@@ -127,7 +132,7 @@ export class MemoryFs implements FileSystem {
 
   read(_hi: number, lo: number, offset: number, size: number, sink: ReadSink): number {
     const node = this.#node(lo);
-    if (node?.extents === undefined) return -EISDIR;
+    if (node?.extents === undefined) return node === undefined ? -ENOENT : -EISDIR;
     if (sink.supplied !== null) return sink.fromBytes(sink.supplied, 0, Math.min(size, sink.supplied.length));
     if (node.missing === true) {
       this.waiting.push(sink.later());
@@ -174,11 +179,11 @@ export class MemoryFs implements FileSystem {
     add: (child: number, next: number, type: number, name: Uint8Array) => boolean,
   ): number {
     const node = this.#node(lo);
-    if (node?.entries === undefined) return -ENOTDIR;
+    if (node?.entries === undefined) return node === undefined ? -ENOENT : -ENOTDIR;
     const all = Object.entries({ '.': lo, '..': this.#parent(lo), ...node.entries });
     for (let i = cookie; i < all.length; i++) {
       const [name, child] = all[i]!;
-      const type = this.nodes[child]?.entries ? 4 : 8;
+      const type = this.nodes[child]?.entries ? 4 : this.nodes[child]?.target === undefined ? 8 : 10;
       if (!add(child, i + 1, type, Buffer.from(name, 'latin1'))) return 0;
     }
     return 0;
@@ -195,12 +200,16 @@ export class MemoryFs implements FileSystem {
     capacity: number,
   ): number {
     const name = Buffer.from(bytes.slice(start, end)).toString('latin1');
-    const value = this.#node(lo)?.xattrs?.[name];
+    const node = this.#node(lo);
+    if (node === undefined) return -ENOENT;
+    const value = node.xattrs?.[name];
     return value === undefined ? -ENODATA : this.#copy(value, out, at, capacity);
   }
 
   listxattr(_hi: number, lo: number, out: Uint8Array, at: number, capacity: number): number {
-    const names = Object.keys(this.#node(lo)?.xattrs ?? {}).map((name) => `${name}\0`);
+    const node = this.#node(lo);
+    if (node === undefined) return -ENOENT;
+    const names = Object.keys(node.xattrs ?? {}).map((name) => `${name}\0`);
     return this.#copy(Buffer.from(names.join(''), 'latin1'), out, at, capacity);
   }
 
@@ -216,7 +225,9 @@ export class MemoryFs implements FileSystem {
   }
 
   lseek(_hi: number, lo: number, offset: number, whence: number): number {
-    const size = this.#size(this.#node(lo) ?? {});
+    const node = this.#node(lo);
+    if (node === undefined) return -ENOENT;
+    const size = this.#size(node);
     if (whence !== 3 && whence !== 4) return -EINVAL;
     if (offset >= size) return -ENXIO;
     return whence === 3 ? offset : size;

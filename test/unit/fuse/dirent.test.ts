@@ -49,7 +49,7 @@ describe.each([false, true])('a listing (plus: %s)', (plus) => {
     const rows = parse(list(listable(), plus, 0, 4096).body, plus);
     expect(rows.map((row) => row.name)).toEqual(NAMES);
     expect(rows.map((row) => row.cookie)).toEqual([1, 2, 3, 4, 5, 6, 7, 8]);
-    expect(rows.map((row) => row.type)).toEqual([4, 4, 8, 8, 4, 8, 8, 8]);
+    expect(rows.map((row) => row.type)).toEqual([4, 4, 8, 10, 4, 8, 8, 8]);
     expect(rows.map((row) => row.ino)).toEqual([1, 1, 2, 3, 4, 5, 6, 7]);
     if (plus) expect(rows.map((row) => row.nodeid)).toEqual([0, 0, 2, 3, 4, 5, 6, 7]);
   });
