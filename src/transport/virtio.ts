@@ -64,22 +64,23 @@ export class RingServer {
     if (this.#scheduled) return;
     const ring = this.#ring;
     let spinNs = 0;
-    for (let batch = 0; !this.#stopped; ) {
+    for (let batch = 0; !this.#stopped; batch++) {
+      if (batch === BATCHES_PER_TURN) {
+        this.#scheduled = true;
+        setImmediate(this.#again);
+        return;
+      }
       const count = ring.pop(BATCH, spinNs);
       if (count > 0) {
         this.#serve(count);
         // Who waits for data is woken by this thread's event loop: do not spin before it.
         spinNs = this.#server.hasParked ? 0 : this.#options.pollNs;
-        if (++batch === BATCHES_PER_TURN) {
-          this.#scheduled = true;
-          setImmediate(this.#again);
-          return;
-        }
         continue;
       }
       const more = count < 0 ? count : ring.arm();
       if (more === 0) return;
       if (more < 0) this.#fault(more);
+      // Counted as a batch, too: a guest can offer malformed chains, which pop returns at once, without end.
       spinNs = 0;
     }
   }

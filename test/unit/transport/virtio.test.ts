@@ -105,6 +105,15 @@ it('lets others have a turn under a load that never ends, and goes on by itself'
   expect(ring.log.at(-1)).toBe('arm');
 });
 
+it('lets others have a turn when the driver offers what is returned at once, without end', async () => {
+  let passes = 0;
+  ring.pop = () => 0;
+  ring.arm = () => (++passes === 100 ? 0 : 1);
+  ringServer.drain();
+  expect(passes).toBe(16);
+  while (passes < 100) await nextTurn();
+});
+
 it('reports a broken ring once and leaves it alone', () => {
   ring.failure = -71;
   ringServer.drain();
