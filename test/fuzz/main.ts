@@ -48,5 +48,6 @@ try {
   await main();
 } catch (error) {
   console.error(`fuzz: ${error instanceof Error ? error.message : error}`);
-  process.exitCode = 1;
+  // What the failed iteration left open must not keep the process.
+  process.exit(1);
 }
