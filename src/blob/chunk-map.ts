@@ -26,14 +26,20 @@ export class ChunkMapFile {
     this.allReady = allReady;
   }
 
-  /** Opens or creates the map of `count` chunks. Throws BlobError BLOB_BAD_CHUNK_MAP for a file that is not one or has another size. */
+  /**
+   * Opens or creates the map of `count` chunks. Throws BlobError BLOB_BAD_CHUNK_MAP for a file that is not one or has another size, and
+   * BLOB_CACHE_SIZE when it cannot be written (disk full).
+   */
   static open(path: string, count: number): ChunkMapFile {
     const fd = openSync(path, constants.O_RDWR | constants.O_CREAT, 0o644);
     try {
       return new ChunkMapFile(fd, count, prepare(fd, path, count));
     } catch (error) {
       closeSync(fd);
-      throw error;
+      if (error instanceof BlobError) throw error;
+      // What comes of a descriptor does not name the file.
+      const rule = `${(error as Error).message}; make room or use another work_dir`;
+      throw new BlobError('BLOB_CACHE_SIZE', `${path}: ${rule}`, { cause: error });
     }
   }
 

@@ -1,6 +1,6 @@
 /** A nydusd process under load, killed, out of space, and mounted and unmounted under a guest that reads. */
 import { execFileSync } from 'node:child_process';
-import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -102,7 +102,7 @@ test.each([
   } finally {
     rmSync(directory, { recursive: true });
   }
-});
+}, 180_000);
 
 describe.skipIf(process.getuid!() !== 0)('a full disk (skipped: only root can mount a small tmpfs)', () => {
   test.each([
@@ -144,6 +144,24 @@ describe.skipIf(process.getuid!() !== 0)('a full disk (skipped: only root can mo
       await mount();
       await check();
       expect((await backendReads(daemon, '/m')).read_count).toBe(0);
+    } finally {
+      execFileSync('umount', ['-l', workDir]);
+    }
+  });
+
+  test('a mount whose chunk map cannot be written is refused by its name, and mounts once there is room', async () => {
+    await using daemon = await running();
+    const workDir = join(daemon.directory, 'cache');
+    mkdirSync(workDir);
+    execFileSync('mount', ['-t', 'tmpfs', '-o', 'size=64k', 'tmpfs', workDir]);
+    try {
+      const filler = join(workDir, 'filler');
+      writeFileSync(filler, Buffer.alloc(64 << 10));
+      const refused = await mountImage(daemon, FIXTURES, IMAGE, { workDir }, '/m');
+      expect(refused.status).toBe(500);
+      expect(refused.text).toMatch(/chunk_map: ENOSPC.*make room/);
+      rmSync(filler);
+      expect((await mountImage(daemon, FIXTURES, IMAGE, { workDir }, '/m')).text).toBe('');
     } finally {
       execFileSync('umount', ['-l', workDir]);
     }
