@@ -4,8 +4,7 @@
  */
 import { Worker } from 'node:worker_threads';
 import type { ChunkRef } from '../blob/view.ts';
-import type { QueueHost } from '../vhost/host.ts';
-import type { Log } from './logging.ts';
+import type { Log, QueueHost } from '../vhost/host.ts';
 import type { FromWorker, MountSpec, ToWorker } from './messages.ts';
 
 /** A request to a worker, before the pool numbers it. */
