@@ -7,7 +7,9 @@ import { addon } from '../../src/native/index.ts';
 import { run } from './runner.ts';
 import { targets } from './targets.ts';
 
-const SMOKE_SECONDS = 2;
+/** The same inputs every time, on a slow machine too. */
+const SMOKE_ITERATIONS = 600;
+const DEFAULT_SECONDS = 60;
 
 function number(value: string | undefined, name: string): number | undefined {
   if (value === undefined) return undefined;
@@ -27,8 +29,9 @@ async function main(): Promise<void> {
   if (positionals.length > 0 && !isSmoke) throw new Error(`unknown argument ${positionals.join(' ')}`);
   const names = values.target === undefined ? Object.keys(targets) : [values.target];
   const seed = number(values.seed, 'seed') ?? (isSmoke ? 1 : Date.now() % 1_000_000);
-  const iterations = number(values.iterations, 'iterations');
-  const seconds = number(values.seconds, 'seconds') ?? (iterations === undefined ? SMOKE_SECONDS : undefined);
+  const iterations = number(values.iterations, 'iterations') ?? (isSmoke ? SMOKE_ITERATIONS : undefined);
+  const seconds =
+    number(values.seconds, 'seconds') ?? (iterations === undefined ? DEFAULT_SECONDS : undefined);
   for (const name of names) {
     const make = targets[name];
     if (make === undefined)
