@@ -19,7 +19,6 @@ const POLL_MS = 1;
  * nothing is won by less, since what follows is an I/O error in the guest.
  */
 const DRAIN_MS = 10_000;
-const TWO_32 = 0x1_0000_0000;
 
 const port = parentPort!;
 const post = (message: FromWorker) => port.postMessage(message);
@@ -58,7 +57,7 @@ function mount(spec: MountSpec): number {
 /** Resolves when no parked request uses the mount's files any more: they are closed after the acknowledgement. */
 async function unmount(serial: number): Promise<number> {
   vfs.unmount(serial);
-  while (server.inflight().some(({ inode }) => Math.floor(inode / TWO_32) === serial)) {
+  while (server.hasParkedFor(serial)) {
     await new Promise((resolve) => setTimeout(resolve, POLL_MS));
   }
   vfs.forgetMount(serial);

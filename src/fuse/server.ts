@@ -90,6 +90,12 @@ export class FuseServer extends RequestContext {
     for (const parked of this.#parked) if (parked.channel === channel) this.#parked.delete(parked);
   }
 
+  /** Whether a request about a node of this serial (high word of nodeids) waits. */
+  hasParkedFor(serial: number): boolean {
+    for (const parked of this.#parked) if (parked.hi === serial) return true;
+    return false;
+  }
+
   /** Requests of the channel that are not answered yet. */
   parkedOn(channel: Channel): number {
     let count = 0;

@@ -1,9 +1,10 @@
-import { beforeEach, expect, it } from 'vitest';
+import { beforeEach, describe, expect, it } from 'vitest';
 import { FuseServer } from '../../../src/fuse/server.ts';
 import { type Ring, RingServer } from '../../../src/transport/virtio.ts';
 import { Opcode } from '../../../src/wire/fuse.ts';
 import { FakeChannel, fuseRequest } from '../../support/fake-channel.ts';
 import { MemoryFs } from '../../support/memory-fs.ts';
+import { readIn } from '../fuse/harness.ts';
 
 const SLOTS = 64;
 const POLL_NS = 5000;
@@ -152,6 +153,74 @@ it('leaves the waiting requests of another ring of the same server alone', () =>
   fs.nodes[MISSING]!.missing = false;
   for (const resume of fs.waiting.splice(0)) resume(0);
   expect([ring.reply(0), other.reply(0)?.error]).toEqual([undefined, 0]);
+});
+
+describe('quiescing', () => {
+  const CACHED_PARTLY = 3;
+  const FD = 9;
+  const read = (lo: number) => fuseRequest({ opcode: Opcode.READ, lo }, readIn(0n, 100));
+  beforeEach(() => {
+    fs.nodes[CACHED_PARTLY] = { extents: [{ fd: FD, offset: 0, length: 100 }] };
+    ring.files.set(FD, new Uint8Array(100).fill(7));
+    ring.cached.set(FD, 0);
+    ring.available = [read(MISSING), read(CACHED_PARTLY)];
+    ringServer.drain();
+    expect(ring.pool).toHaveLength(1);
+  });
+
+  it.each([
+    0, 5000,
+  ])('waits for a pool thread, which cannot be called back (at most %i ms for data)', async (drainMs) => {
+    let isOver = false;
+    const over = ringServer.quiesce(drainMs).then((result) => {
+      isOver = true;
+      return result;
+    });
+    await nextTurn();
+    for (const resume of fs.waiting.splice(0)) resume(-74);
+    await new Promise((resolve) => setTimeout(resolve, 10));
+    expect(isOver).toBe(false);
+    ring.pool[0]!.run();
+    expect(await over).toEqual({ failed: 0, stuck: 0 });
+    expect(ring.reply(0)?.error).toBe(drainMs === 0 ? undefined : -74);
+    expect(ring.reply(1)?.body).toEqual(Buffer.alloc(100, 7));
+  });
+
+  it('answers EIO to what still waits for data after its time, not to what a pool thread reads for', async () => {
+    const over = ringServer.quiesce(5);
+    await new Promise((resolve) => setTimeout(resolve, 20));
+    expect([ring.reply(0)?.error, ring.reply(1)]).toEqual([-5, undefined]);
+    ring.pool[0]!.run();
+    expect(await over).toEqual({ failed: 1, stuck: 0 });
+    expect(ring.reply(1)?.error).toBe(0);
+    fs.waiting[0]!(0);
+    expect(server.hasParked).toBe(false);
+  });
+
+  it('ends at once when it is called again for nobody', async () => {
+    const first = ringServer.quiesce(60_000);
+    ring.pool[0]!.run();
+    expect(await ringServer.quiesce(0)).toEqual({ failed: 0, stuck: 0 });
+    expect(await first).toEqual({ failed: 0, stuck: 0 });
+    expect(ring.reply(0)).toBeUndefined();
+  });
+
+  it('takes no request any more', async () => {
+    ring.pool[0]!.run();
+    const over = ringServer.quiesce(5);
+    ring.available = many(3);
+    ringServer.drain();
+    await over;
+    ringServer.drain();
+    expect(ring.available).toHaveLength(3);
+  });
+
+  it('waits for no answers of a ring that broke: they cannot be given', async () => {
+    ring.pool[0]!.run();
+    ring.failure = -14;
+    ringServer.drain();
+    expect(await ringServer.quiesce(60_000)).toEqual({ failed: 0, stuck: 0 });
+  });
 });
 
 it('answers nothing to the forgets of the high-priority ring, and gives their buffers back', () => {
