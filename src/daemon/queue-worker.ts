@@ -40,6 +40,7 @@ function mount(spec: MountSpec): number {
     const { fileSystem } = mounts.add(spec);
     const { account } = spec;
     vfs.mount(spec.path, fileSystem, spec.serial);
+    server.counters.rootSerial = vfs.rootSerial;
     server.counters.add(spec.serial, account.files || account.pattern || account.latest);
     return 0;
   } catch (error) {
@@ -57,6 +58,7 @@ function mount(spec: MountSpec): number {
 /** Resolves when no parked request uses the mount's files any more: they are closed after the acknowledgement. */
 async function unmount(serial: number): Promise<number> {
   vfs.unmount(serial);
+  server.counters.rootSerial = vfs.rootSerial;
   while (server.hasParkedFor(serial)) {
     await new Promise((resolve) => setTimeout(resolve, POLL_MS));
   }

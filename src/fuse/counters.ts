@@ -116,6 +116,8 @@ export const FileCounter = {
 /** The counters of all mounts on this thread, by serial (high word of the nodeid). */
 export class Counters {
   readonly #mounts = new Map<number, MountCounters>();
+  /** Serial of the mount that answers for nodeids whose high word is 0, i.e. of the image at `/`; 0 = none. */
+  rootSerial = 0;
   #lastSerial = -1;
   #last: MountCounters | null = null;
 
@@ -140,9 +142,10 @@ export class Counters {
 
   /** As `MountCounters.count`, for the mount that the nodeid belongs to. */
   count(hi: number, lo: number, opcode: number, result: number, latencyUs: number, nowMs: number): void {
-    if (hi !== this.#lastSerial) {
-      this.#lastSerial = hi;
-      this.#last = this.#mounts.get(hi) ?? null;
+    const serial = hi === 0 ? this.rootSerial : hi;
+    if (serial !== this.#lastSerial) {
+      this.#lastSerial = serial;
+      this.#last = this.#mounts.get(serial) ?? null;
     }
     this.#last?.count(opcode, lo, result, latencyUs, nowMs);
   }

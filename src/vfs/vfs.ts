@@ -99,6 +99,11 @@ export class Vfs implements FileSystem {
     return fs;
   }
 
+  /** Serial of the image at `/`, or 0. */
+  get rootSerial(): number {
+    return this.tree.root.mount?.serial ?? 0;
+  }
+
   #serial(hi: number): number {
     return hi === 0 ? (this.tree.root.mount?.serial ?? 0) : hi;
   }

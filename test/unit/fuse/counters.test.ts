@@ -90,3 +90,14 @@ it('end with the mount', () => {
   ask(Opcode.GETATTR, 1);
   expect([server.counters.get(SERIAL), [...server.counters.entries()]]).toEqual([undefined, []]);
 });
+
+it('count requests on nodeid 1 for the image that is mounted at /', () => {
+  const { ask, server, counters } = served(false);
+  ask(Opcode.GETATTR, 1, undefined, 0);
+  server.counters.rootSerial = SERIAL;
+  ask(Opcode.GETATTR, 1, undefined, 0);
+  expect(counters.values[Counter.hits + index('getattr')]).toBe(1);
+  server.counters.rootSerial = 0;
+  ask(Opcode.GETATTR, 1, undefined, 0);
+  expect(counters.values[Counter.hits + index('getattr')]).toBe(1);
+});
