@@ -157,7 +157,7 @@ function visit(
   let entries = 0;
   const add = (child: number, bytes: Uint8Array, start: number, end: number) => {
     if (++entries > ENTRIES_MAX) throw new Error(`inode ${lo}: a directory without end`);
-    if (end <= start || end > bytes.length || bytes.subarray(start, end).includes(0x2f))
+    if (end <= start || end - start > 255 || end > bytes.length || bytes.subarray(start, end).includes(0x2f))
       throw new Error(`inode ${lo}: name`);
     if (seen.size < INODES_MAX) seen.add(child);
     return true;
