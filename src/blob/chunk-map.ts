@@ -1,4 +1,13 @@
-import { closeSync, constants, fstatSync, ftruncateSync, openSync, readSync, writeSync } from 'node:fs';
+import {
+  closeSync,
+  constants,
+  fstatSync,
+  ftruncateSync,
+  openSync,
+  readFileSync,
+  readSync,
+  writeSync,
+} from 'node:fs';
 import { BlobError } from '../wire/blob-error.ts';
 import {
   ChunkMapHeader,
@@ -40,6 +49,20 @@ export class ChunkMapFile {
       // What comes of a descriptor does not name the file.
       const rule = `${(error as Error).message}; make room or use another work_dir`;
       throw new BlobError('BLOB_CACHE_SIZE', `${path}: ${rule}`, { cause: error });
+    }
+  }
+
+  /** Whether the map at `path` says of any chunk that it is ready; false when there is no map. */
+  static hasBits(path: string): boolean {
+    try {
+      const bytes = readFileSync(path);
+      return (
+        bytes.subarray(ChunkMapHeader.allReady, ChunkMapHeader.allReady + 4).some((b) => b !== 0) ||
+        bytes.subarray(ChunkMapHeader.size).some((b) => b !== 0)
+      );
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code === 'ENOENT') return false;
+      throw error;
     }
   }
 

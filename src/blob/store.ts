@@ -1,5 +1,5 @@
 import { createHash } from 'node:crypto';
-import { constants, fstatSync, mkdirSync, openSync } from 'node:fs';
+import { constants, fstatSync, lstatSync, mkdirSync, openSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 import { performance } from 'node:perf_hooks';
 import { Semaphore } from '../lib/semaphore.ts';
@@ -118,7 +118,7 @@ export class BlobStore {
     if (directory !== null) mkdirSync(directory, { recursive: true });
     const validate = cache.validate || mapless(spec, cache);
     const table = await this.#openTable(spec, directory, source, validate ? digests : null);
-    const files = openFiles(spec, cache);
+    const files = openFiles(spec, cache, this.#log);
     const bytesOnly = files.file === null || cache.compressed || isUnindexed(spec);
     const ready = bytesOnly ? null : new SharedArrayBuffer(chunkMapBytes(spec.chunkCount));
     if (ready && files.map && !validate) files.map.load(new Uint8Array(ready));
@@ -132,7 +132,7 @@ export class BlobStore {
       codecs: this.#codecs,
       validate,
       amplifyBytes: cache.amplifyBytes,
-      stored: cache.compressed,
+      stored: cache.compressed && files.file !== null,
       ready: ready && new Uint8Array(ready),
       decoded: this.#decoded,
       room: this.#room,
@@ -169,15 +169,35 @@ function mapless(spec: BlobSpec, cache: CacheConfig): boolean {
   return spec.version === 5 && (isUnindexed(spec) || cache.disableIndexedMap);
 }
 
-function openFiles(spec: BlobSpec, cache: CacheConfig): { file: CacheFile | null; map: ChunkMapFile | null } {
-  if (cache.kind === 'none') return { file: null, map: null };
+interface CacheFiles {
+  readonly file: CacheFile | null;
+  readonly map: ChunkMapFile | null;
+}
+
+const NO_FILES: CacheFiles = { file: null, map: null };
+
+/**
+ * The blob's files in the cache directory. A blob may be described by two bootstraps that lay out its bytes differently (v5 with and without
+ * aligned chunks); the files then belong to whoever came first, and the other is served without a cache.
+ */
+function openFiles(spec: BlobSpec, cache: CacheConfig, log: (message: string) => void): CacheFiles {
+  if (cache.kind === 'none') return NO_FILES;
   const prefix = join(cache.workDir, spec.id);
-  const size = cache.compressed ? dataRegionSize(spec) : spec.uncompressedSize;
   const path = cache.compressed ? `${prefix}.blob.raw` : `${prefix}.blob.data`;
+  const size = cache.compressed ? dataRegionSize(spec) : spec.uncompressedSize;
+  const mapPath = `${prefix}.blob.data.chunk_map`;
+  const found = lstatSync(path, { throwIfNoEntry: false })?.size ?? 0;
+  const differs = !isUnindexed(spec) && found !== 0 && found !== size;
+  if (differs && (found > size || ChunkMapFile.hasBits(mapPath))) {
+    log(
+      `cache file ${path} has ${found} bytes, this image needs ${size}: served without a cache; use another work_dir`,
+    );
+    return NO_FILES;
+  }
   const file = CacheFile.open(path, isUnindexed(spec) ? null : size);
   if (mapless(spec, cache)) return { file, map: null };
   try {
-    return { file, map: ChunkMapFile.open(`${prefix}.blob.data.chunk_map`, spec.chunkCount) };
+    return { file, map: ChunkMapFile.open(mapPath, spec.chunkCount) };
   } catch (error) {
     file.close();
     throw error;

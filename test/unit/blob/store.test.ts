@@ -273,13 +273,34 @@ describe('a cache directory', () => {
     await store.close(blob, source);
   });
 
-  it('with a larger data file is refused, with both sizes', async () => {
+  it('with a larger data file, which belongs to another layout, is served without a cache and the file is left alone', async () => {
     const test = await first('v6-zstd-blake3');
     const path = join(dir, `${test.spec.id}.blob.data`);
     writeFileSync(path, '');
-    truncateSync(path, test.spec.uncompressedSize + 1);
-    const size = String(test.spec.uncompressedSize + 1);
-    await expect(store.open(test.spec, cacheIn(dir), source)).rejects.toThrow(size);
+    const size = test.spec.uncompressedSize + 1;
+    truncateSync(path, size);
+    const blob = await store.open(test.spec, cacheIn(dir), source);
+    expect(blob.view().delivery).toBe('bytes');
+    expect(logs.join()).toContain(String(size));
+    expect((await blob.fetch(refs([0])))?.length).toBe(1);
+    expect(readFileSync(path).every((byte) => byte === 0)).toBe(true);
+    await store.close(blob, source);
+  });
+
+  it('with a smaller data file is extended while no chunk is in it, and left to its layout otherwise', async () => {
+    const test = await first('v6-zstd-blake3');
+    const path = join(dir, `${test.spec.id}.blob.data`);
+    const filled = await store.open(test.spec, cacheIn(dir), source);
+    await filled.fetch(refs([0]));
+    await store.close(filled, source);
+    truncateSync(path, test.spec.uncompressedSize - 4096);
+    const other = await store.open(test.spec, cacheIn(dir), source);
+    expect(other.view().delivery).toBe('bytes');
+    await store.close(other, source);
+    rmSync(`${path}.chunk_map`);
+    const extended = await store.open(test.spec, cacheIn(dir), source);
+    expect(extended.view().delivery).toBe('file');
+    await store.close(extended, source);
   });
 
   it('that another process fills meanwhile is not fetched again', async () => {
