@@ -1,25 +1,6 @@
 import { execFileSync } from 'node:child_process';
 import { fileURLToPath } from 'node:url';
 import { expect, test } from 'vitest';
-import { SystemError } from '../../../src/native/index.ts';
-import { mount, umount } from '../../../src/native/libc.ts';
-
-test('a refused mount says which call failed and why', () => {
-  const missing = '/nonexistent/mount/point';
-  expect(() => umount(missing)).toThrow(new SystemError(-2, 'umount2'));
-  // Root learns that the target is missing, others that they may not.
-  expect(() => mount('none', missing, 'tmpfs', 0, '')).toThrow(/^mount: (ENOENT|EPERM)$/);
-});
-
-test('no-new-privs holds for the process that asked for it', () => {
-  const libc = fileURLToPath(new URL('../../../src/native/libc.ts', import.meta.url));
-  const script = `import(${JSON.stringify(libc)}).then((libc) => {
-    libc.forbidNewPrivileges();
-    console.log(require('node:fs').readFileSync('/proc/self/status', 'utf8'));
-  })`;
-  const status = execFileSync(process.execPath, ['-e', script], { encoding: 'utf8' });
-  expect(status).toMatch(/NoNewPrivs:\t1/);
-});
 
 test('the limit of open files is never lowered, and without the right to go beyond the hard limit that one holds', () => {
   const libc = fileURLToPath(new URL('../../../src/native/libc.ts', import.meta.url));
