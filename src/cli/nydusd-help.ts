@@ -29,7 +29,7 @@ What to serve:
 The device:
       --num-request-queues N    request queues offered (default 4); a thread starts when one is used
       --tag TAG                 serve the configuration space with this tag
-      --poll-us N               busy-poll so long before a thread sleeps (default 0)
+      --poll-us N               busy-poll so long before a thread sleeps (default 50; 0 on one CPU)
       --exit-on-disconnect      end when the VMM goes; otherwise wait for the next one
       --thread-num N            accepted; threads follow the queues
 

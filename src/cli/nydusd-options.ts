@@ -1,4 +1,5 @@
 /** argv of nydusd → options: today's `nydusd virtiofs …` and the flat flags of 2020. Parsing only; nothing is opened. */
+import { availableParallelism } from 'node:os';
 import { parseArgs } from 'node:util';
 import type { NydusdOptions } from '../daemon/options.ts';
 
@@ -6,6 +7,9 @@ import type { NydusdOptions } from '../daemon/options.ts';
 export class UsageError extends Error {
   override readonly name: string = 'UsageError';
 }
+
+/** As long as it takes to wake a sleeping driver: its next request comes before we sleep ourselves. */
+const POLL_US = 50;
 
 const LOG_LEVELS = ['trace', 'debug', 'info', 'warn', 'error'];
 
@@ -145,7 +149,7 @@ function build(values: Values, paths: readonly string[]): NydusdOptions {
     prefetchFiles: [...((values['prefetch-files'] ?? []) as string[]), ...paths],
     requestQueues: number(values, 'num-request-queues', 1, 63, 4),
     tag: checkTag(text('tag')),
-    pollUs: number(values, 'poll-us', 0, 10_000, 0),
+    pollUs: number(values, 'poll-us', 0, 10_000, availableParallelism() > 1 ? POLL_US : 0),
     exitOnDisconnect: values['exit-on-disconnect'] === true,
   };
 }

@@ -1,6 +1,7 @@
 /** nydusd: joins the API, the vhost-user socket, the workers and the mounts; starts and ends them. */
 import { lstatSync, unlinkSync } from 'node:fs';
 import type { Server } from 'node:http';
+import { flushCompileCache } from 'node:module';
 import { apiRoutes } from '../service/api-v1.ts';
 import { createApiServer } from '../service/http.ts';
 import { DaemonControl } from './control.ts';
@@ -11,6 +12,8 @@ import type { NydusdOptions } from './options.ts';
 import { LifeCycle } from './state.ts';
 import { daemonVersion } from './version.ts';
 
+/** When compiled code is kept for the next start: once this one has nothing better to do. */
+const COMPILE_CACHE_DELAY_MS = 1000;
 /** A shutdown that hangs must not keep the process: whoever sent SIGTERM is waiting. */
 const SHUTDOWN_TIMEOUT_MS = 1500;
 
@@ -65,6 +68,8 @@ export async function runNydusd(options: NydusdOptions): Promise<number> {
     // A big image must not keep a SIGTERM waiting.
     await Promise.race([machine.mountAtStart(), end.promise]);
     log.info({ sock: options.sock, apisock: options.apisock }, 'serving');
+    // Who ends daemons with SIGKILL shall have fast starts, too.
+    setTimeout(flushCompileCache, COMPILE_CACHE_DELAY_MS).unref();
   } catch (error) {
     ready.reject(error);
     await shutDown(server, options.apisock, machine, log);

@@ -34,6 +34,11 @@ const POLL_MS = 1;
 
 /** A batch is what a driver may have in flight in practice; a larger one only delays the first reply. */
 const BATCH = 32;
+/**
+ * A driver that sleeps is woken by the first reply it is told of: it should be on its way while the rest of a batch is served. Fewer
+ * publications leave it asleep for longer, more cost a signal each.
+ */
+const FLUSH_EVERY = 4;
 /** Batches after which messages, timers and the other rings of this thread get their turn. */
 const BATCHES_PER_TURN = 16;
 
@@ -87,7 +92,10 @@ export class RingServer {
 
   #serve(count: number): void {
     const ring = this.#ring;
-    for (let i = 0; i < count; i++) this.#server.serve(ring, ring.popped[i]!);
+    for (let i = 0; i < count; i++) {
+      this.#server.serve(ring, ring.popped[i]!);
+      if (i % FLUSH_EVERY === FLUSH_EVERY - 1 && i < count - 1) ring.flush();
+    }
     ring.flush();
   }
 

@@ -74,10 +74,18 @@ it('serves a batch, publishes it once, looks a while for more and then sleeps ar
   expect([0, 1, 2].map((slot) => ring.reply(slot)?.total)).toEqual([120, 120, 120]);
 });
 
-it('publishes every batch of 32 before it takes the next', () => {
+it('publishes four replies at a time, and every batch of 32 before it takes the next', () => {
   ring.available = many(40);
   ringServer.drain();
-  expect(ring.log.filter((what) => what !== `pop ${POLL_NS}`)).toEqual(['pop 0', 'flush', 'flush', 'arm']);
+  const flushes = (requests: number) => Array<string>(requests / 4).fill('flush');
+  expect(ring.log).toEqual([
+    'pop 0',
+    ...flushes(32),
+    `pop ${POLL_NS}`,
+    ...flushes(8),
+    `pop ${POLL_NS}`,
+    'arm',
+  ]);
 });
 
 it('does not sleep on what came while it armed', () => {
