@@ -19,7 +19,9 @@ const ROOT_LO = 36;
 const FILE_BYTES = 131072;
 const WARM_UP = 200_000;
 const CALLS = 20_000;
-const ROUNDS = 9;
+/** Code that the optimising compiler has not got to yet allocates numbers; on a busy machine it comes late. */
+const ROUNDS = 100;
+const NOISE_BYTES = 2;
 
 /** Answers everything from constants. */
 class ConstantFs extends MemoryFs {
@@ -97,11 +99,14 @@ class OneSlot implements Channel {
   flush(): void {}
 }
 
-/** Heap bytes that a call costs: the least of several rounds, each too short for the collector to be called. */
+/**
+ * Heap bytes that a call costs: the least of several rounds, each too short for the collector to be called. A round without an allocation is
+ * enough: what allocates does so in every round.
+ */
 function bytesPerCall(call: () => void): number {
   for (let i = 0; i < WARM_UP; i++) call();
   let least = Number.POSITIVE_INFINITY;
-  for (let round = 0; round < ROUNDS; round++) {
+  for (let round = 0; round < ROUNDS && least >= NOISE_BYTES; round++) {
     gc();
     const before = process.memoryUsage().heapUsed;
     for (let i = 0; i < CALLS; i++) call();
@@ -132,5 +137,5 @@ it.each([
   const cost = bytesPerCall(() => server.serve(channel, 0));
   expect(channel.bytes).toBe(total);
   // The smallest object has 12 bytes; what is below 2 is noise of the measurement.
-  expect(cost).toBeLessThan(2);
+  expect(cost).toBeLessThan(NOISE_BYTES);
 });
