@@ -66,7 +66,7 @@ export class MountCounters {
   }
 
   /** One finished request; `result` is a byte count or -errno. */
-  count(opcode: number, lo: number, result: number, latencyUs: number, nowMs: number): void {
+  count(opcode: number, lo: number, result: number, latencyUs: number): void {
     const op = opcode < INDEX_OF_OPCODE.length ? INDEX_OF_OPCODE[opcode]! : -1;
     if (op < 0) return;
     const { values } = this;
@@ -78,16 +78,16 @@ export class MountCounters {
       values[Counter.readSizes + bucket(SIZE_LIMITS, result)]! += 1;
       values[Counter.readLatency + bucket(LATENCY_LIMITS_US, latencyUs)]! += 1;
     }
-    if (this.files !== null) this.#countFile(this.files, op, lo, result, nowMs);
+    if (this.files !== null) this.#countFile(this.files, op, lo, result);
   }
 
-  #countFile(files: Map<number, Float64Array>, op: number, lo: number, result: number, nowMs: number): void {
+  #countFile(files: Map<number, Float64Array>, op: number, lo: number, result: number): void {
     let row = files.get(lo);
     if (row === undefined) {
       // Only for inodes that exist, else a guest decides how much is remembered.
       if (result < 0 || UNCHECKED_OPS.has(op)) return;
       row = new Float64Array(FileCounter.length);
-      row[FileCounter.firstMs] = nowMs;
+      row[FileCounter.firstMs] = performance.now();
       files.set(lo, row);
     }
     row[FileCounter.total]! += 1;
@@ -141,12 +141,12 @@ export class Counters {
   }
 
   /** As `MountCounters.count`, for the mount that the nodeid belongs to. */
-  count(hi: number, lo: number, opcode: number, result: number, latencyUs: number, nowMs: number): void {
+  count(hi: number, lo: number, opcode: number, result: number, latencyUs: number): void {
     const serial = hi === 0 ? this.rootSerial : hi;
     if (serial !== this.#lastSerial) {
       this.#lastSerial = serial;
       this.#last = this.#mounts.get(serial) ?? null;
     }
-    this.#last?.count(opcode, lo, result, latencyUs, nowMs);
+    this.#last?.count(opcode, lo, result, latencyUs);
   }
 }

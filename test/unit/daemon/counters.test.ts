@@ -1,4 +1,4 @@
-import { expect, test } from 'vitest';
+import { afterEach, beforeEach, expect, test, vi } from 'vitest';
 import {
   type CounterSnapshot,
   snapshotOf,
@@ -12,12 +12,19 @@ import { Counters } from '../../../src/fuse/counters.ts';
 const LOOKUP = 1;
 const READ = 15;
 const SERIAL = 3;
+beforeEach(() => {
+  vi.spyOn(performance, 'now').mockReturnValue(1500);
+});
+afterEach(() => {
+  vi.restoreAllMocks();
+});
+
 const account = { files: true, pattern: true, latest: true };
 
 function worker(reads: readonly (readonly [ino: number, bytes: number, us: number])[]): Counters {
   const counters = new Counters();
   counters.add(SERIAL, true);
-  for (const [ino, bytes, us] of reads) counters.count(SERIAL, ino, READ, bytes, us, 1500);
+  for (const [ino, bytes, us] of reads) counters.count(SERIAL, ino, READ, bytes, us);
   return counters;
 }
 
@@ -26,7 +33,7 @@ const told = (counters: Counters, takeLatest = false): CounterSnapshot =>
 
 test('workers are summed, and a failure is no hit', () => {
   const two = worker([[9, 1 << 20, 3_000_000]]);
-  two.count(SERIAL, 1, LOOKUP, -2, 1, 0);
+  two.count(SERIAL, 1, LOOKUP, -2, 1);
   const sum = sumFs('/m', account, [told(worker([[7, 1023, 100]])), told(two)]);
   expect(sum).toMatchObject({ id: '/m', data_read: 1023 + (1 << 20) });
   expect(sum.block_count_read).toEqual([1, 0, 0, 0, 0, 0, 0, 1]);
