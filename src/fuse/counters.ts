@@ -1,23 +1,4 @@
-import { Opcode } from '../wire/fuse.ts';
-
-/** Operations that are counted, in the order of the original's arrays (nydusd.md §9). */
-export const COUNTED_OPS: readonly string[] = [
-  'getattr',
-  'readlink',
-  'open',
-  'release',
-  'read',
-  'statfs',
-  'getxattr',
-  'listxattr',
-  'opendir',
-  'lookup',
-  'readdir',
-  'readdirplus',
-  'access',
-  'forget',
-  'batch_forget',
-];
+import { COUNTED_OPS, Opcode } from '../wire/fuse.ts';
 
 const READ_INDEX = 4;
 /** Operations that are answered without a look at their inode: a guest may name any number in them. */

@@ -1,23 +1,5 @@
+import { COUNTED_OPS } from '../wire/fuse.ts';
 import type { FsMetrics } from './control.ts';
-
-/** Operations in the order of upstream's arrays of 15 (utils/src/metrics.rs). */
-export const FOPS: readonly string[] = [
-  'getattr',
-  'readlink',
-  'open',
-  'release',
-  'read',
-  'statfs',
-  'getxattr',
-  'listxattr',
-  'opendir',
-  'lookup',
-  'readdir',
-  'readdirplus',
-  'access',
-  'forget',
-  'batch_forget',
-];
 
 /** The counters in the Prometheus text format, version 0.0.4. */
 export function prometheusText(mounts: readonly FsMetrics[], mountCount: number): string {
@@ -37,7 +19,7 @@ export function prometheusText(mounts: readonly FsMetrics[], mountCount: number)
 }
 
 function pushFops(lines: string[], name: string, mount: FsMetrics, values: readonly number[]): void {
-  for (const [index, fop] of FOPS.entries()) {
+  for (const [index, fop] of COUNTED_OPS.entries()) {
     lines.push(`${name}{${label(mount)},fop="${fop}"} ${values[index] ?? 0}`);
   }
 }

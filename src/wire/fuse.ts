@@ -1,4 +1,5 @@
 /** The FUSE protocol's layouts and numbers (include/uapi/linux/fuse.h, protocol 7.x), little-endian, offsets in bytes. */
+export { readU64, writeU64 } from '../lib/u64.ts';
 
 export const FUSE_MAJOR = 7;
 export const FUSE_MINOR = 38;
@@ -160,16 +161,21 @@ export const Opcode = {
   TMPFILE: 51,
 } as const;
 
-const TWO_32 = 0x1_0000_0000;
-
-/** A u64 as a number: exact below 2^53, and above some number that is larger than any size we know. */
-export function readU64(view: DataView, at: number): number {
-  return view.getUint32(at + 4, true) * TWO_32 + view.getUint32(at, true);
-}
-
-/** Writes a number below 2^53 as u64; negative numbers in two's complement. */
-export function writeU64(view: DataView, at: number, value: number): void {
-  const high = Math.floor(value / TWO_32);
-  view.setUint32(at, value - high * TWO_32, true);
-  view.setUint32(at + 4, high, true);
-}
+/** Operations that are counted, in the order of the original's arrays (nydusd.md §9). */
+export const COUNTED_OPS: readonly string[] = [
+  'getattr',
+  'readlink',
+  'open',
+  'release',
+  'read',
+  'statfs',
+  'getxattr',
+  'listxattr',
+  'opendir',
+  'lookup',
+  'readdir',
+  'readdirplus',
+  'access',
+  'forget',
+  'batch_forget',
+];

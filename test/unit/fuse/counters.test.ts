@@ -1,7 +1,7 @@
 import { expect, it } from 'vitest';
-import { COUNTED_OPS, Counter, FileCounter } from '../../../src/fuse/counters.ts';
+import { Counter, FileCounter } from '../../../src/fuse/counters.ts';
 import { FuseServer } from '../../../src/fuse/server.ts';
-import { Opcode } from '../../../src/wire/fuse.ts';
+import { COUNTED_OPS, Opcode } from '../../../src/wire/fuse.ts';
 import { FakeChannel, fuseRequest } from '../../support/fake-channel.ts';
 import { MemoryFs } from '../../support/memory-fs.ts';
 import { readIn } from './harness.ts';
