@@ -1,9 +1,6 @@
-import {
-  CHUNK_INFO_V1_SIZE,
-  encodeBlobMetaHeader,
-  encodeChunkInfoV1,
-} from '../wire/rafs/encode-blob-meta.ts';
-import { BlobFeature, type Compressor } from '../wire/rafs/flags.ts';
+import { encodeChunkInfoHeader } from '../wire/blob-meta.ts';
+import { CHUNK_INFO_V1_SIZE, encodeChunkInfoV1 } from '../wire/rafs/encode-blob-meta.ts';
+import { BlobFeature, type Compressor, compressors } from '../wire/rafs/flags.ts';
 import type { OutputFile } from './blob-writer.ts';
 import type { Chunker } from './chunker.ts';
 import { type BuildCompressor, compressIfSmaller } from './compress.ts';
@@ -48,6 +45,15 @@ export async function writeChunkInfo(
     uncompressedSize: plain.length,
   };
   out.write(packed);
-  out.write(encodeBlobMetaHeader({ ...section, features: FEATURES_V6, entries: chunker.chunks.length }));
+  const header = encodeChunkInfoHeader({
+    ...section,
+    features: FEATURES_V6,
+    compressor: compressors.indexOf(section.compressor),
+    count: chunker.chunks.length,
+    contextOffset: 0,
+    contextSize: 0,
+    contextCount: 0,
+  });
+  out.write(Buffer.from(header.buffer));
   return section;
 }
