@@ -25,7 +25,8 @@ const MAY_IMPORT: Record<string, readonly string[]> = {
   peer: ['lib', 'wire', 'native', 'oci'],
   scheduler: ['lib', 'wire'],
   manager: ['lib', 'wire', 'oci'],
-  image: ['lib', 'wire', 'native', 'blob'],
+  // Images are read back through the same checked reader and sources that serve them.
+  image: ['lib', 'wire', 'native', 'blob', 'source', 'rafs'],
   convert: ['lib', 'wire', 'oci', 'image'],
   service: ['lib', 'wire'],
   cli: ['daemon', 'convert', 'image', 'lib'],

@@ -1,13 +1,6 @@
-import { readFileSync, writeFileSync } from 'node:fs';
-import { constants } from 'node:os';
-import { Command, CommanderError, InvalidArgumentError, Option } from 'commander';
-import type { Destination } from '../image/blob-writer.ts';
-import { type BuildCompressor, buildCompressors } from '../image/compress.ts';
-import { type CreateOptions, type CreateResult, create, type Progress } from '../image/create.ts';
-import { outputJson } from '../image/output.ts';
-import { parsePrefetchList } from '../image/prefetch.ts';
-import type { WhiteoutSpec } from '../image/walk.ts';
-import type { DigestAlgorithm } from '../lib/digest.ts';
+import { Command, CommanderError } from 'commander';
+import { logLevelOption, version } from './image/common.ts';
+import { createCommand } from './image/create.ts';
 
 /** Subcommands of the original which this program does not have. */
 const UNSUPPORTED: readonly string[] = [
@@ -21,192 +14,8 @@ const UNSUPPORTED: readonly string[] = [
   'optimize',
   'export',
 ];
-const LOG_LEVELS = ['error', 'warn', 'info', 'debug', 'trace'] as const;
 const EXIT_FAILURE = 1;
 const EXIT_USAGE = 2;
-const CHUNK_SIZE_MIN = 0x1000;
-const CHUNK_SIZE_MAX = 0x1000000;
-/** A build that takes longer says how far it is. */
-const PROGRESS_AFTER_MS = 2000;
-const PROGRESS_EVERY_MS = 200;
-
-interface CreateFlags {
-  readonly type: string;
-  readonly bootstrap?: string;
-  readonly blob?: string;
-  readonly blobDir?: string;
-  readonly fsVersion: '5' | '6';
-  readonly compressor: BuildCompressor;
-  readonly digester: DigestAlgorithm;
-  readonly chunkSize: number;
-  readonly repeatable?: boolean;
-  readonly whiteoutSpec: WhiteoutSpec;
-  readonly prefetchPolicy: 'none' | 'fs';
-  readonly outputJson?: string;
-}
-
-const EXAMPLES = `
-Examples:
-  Image of ./rootfs, its blob named by its SHA-256 in ./blobs:
-    nydus-image create -B image.boot -D blobs ./rootfs
-  The older format, lz4, without owners, and a summary for scripts:
-    nydus-image create -v 5 --compressor lz4_block --repeatable -B image.boot -D blobs -J out.json ./rootfs
-  Read /usr/bin ahead when the image is mounted:
-    echo /usr/bin | nydus-image create --prefetch-policy fs -B image.boot -D blobs ./rootfs
-`;
-
-function parseChunkSize(text: string): number {
-  const size = /^(0x[0-9a-f]+|[0-9]+)$/i.test(text) ? Number(text) : Number.NaN;
-  if (Number.isInteger(Math.log2(size)) && size >= CHUNK_SIZE_MIN && size <= CHUNK_SIZE_MAX) return size;
-  throw new InvalidArgumentError(
-    'must be a power of two from 0x1000 to 0x1000000, decimal or 0x hexadecimal.',
-  );
-}
-
-/** Taken before and after the subcommand, as by the original; the default is applied where it is read. */
-function logLevelOption(): Option {
-  return new Option('-l, --log-level <level>', 'how much is said (default: "info")').choices(LOG_LEVELS);
-}
-
-function createCommand(): Command {
-  return (
-    new Command('create')
-      .description('Build an image (bootstrap and data blob) of a directory.')
-      .argument('<source>', 'directory to build from')
-      .addOption(
-        new Option('-t, --type <type>', 'kind of source')
-          .choices(['directory', 'dir-rafs'])
-          .default('dir-rafs'),
-      )
-      .option(
-        '-B, --bootstrap <file>',
-        'where the bootstrap goes; without it, into --blob-dir, named by its SHA-256',
-      )
-      .option('-b, --blob <file>', 'where the data blob goes (a file or a pipe)')
-      .option('-D, --blob-dir <dir>', 'directory for the data blob, named by its id; made if missing')
-      .addOption(
-        new Option('-v, --fs-version <n>', 'format: 6 can be mounted by EROFS')
-          .choices(['5', '6'])
-          .default('6'),
-      )
-      .addOption(
-        new Option('--compressor <name>', 'how chunks are packed').choices(buildCompressors).default('zstd'),
-      )
-      .addOption(
-        new Option('--digester <name>', 'digest of chunks and inodes')
-          .choices(['blake3', 'sha256'])
-          .default('blake3'),
-      )
-      .addOption(
-        new Option('--chunk-size <bytes>', 'power of two, 0x1000 to 0x1000000')
-          .argParser(parseChunkSize)
-          .default(0x100000, '0x100000'),
-      )
-      .option('--repeatable', 'leave out owners, so that builds by different users are the same')
-      .addOption(
-        new Option(
-          '--whiteout-spec <spec>',
-          "how files say that a lower layer's are gone; such files are left out",
-        )
-          .choices(['oci', 'overlayfs', 'none'])
-          .default('oci'),
-      )
-      .addOption(
-        new Option('--prefetch-policy <policy>', 'fs: read ahead the paths on standard input, one a line')
-          .choices(['none', 'fs'])
-          .default('none'),
-      )
-      .option('-J, --output-json <file>', 'write what was built as JSON')
-      .addOption(logLevelOption())
-      // Spellings which callers of the original use.
-      .addOption(new Option('--source-type <type>').choices(['directory', 'dir-rafs']).hideHelp())
-      .addOption(new Option('--disable-check').hideHelp())
-      .addHelpText('after', EXAMPLES)
-      .action(runCreate)
-  );
-}
-
-function destinations(flags: CreateFlags, command: Command): { bootstrap: Destination; blob: Destination } {
-  const { bootstrap, blob, blobDir } = flags;
-  if (blob !== undefined && blobDir !== undefined)
-    command.error('error: give --blob or --blob-dir, not both');
-  if (blob === undefined && blobDir === undefined)
-    command.error('error: where does the blob go? Give --blob-dir or --blob');
-  if (bootstrap === undefined && blobDir === undefined) command.error('error: --blob needs --bootstrap');
-  return {
-    bootstrap:
-      bootstrap === undefined ? { kind: 'directory', path: blobDir! } : { kind: 'file', path: bootstrap },
-    blob: blob === undefined ? { kind: 'directory', path: blobDir! } : { kind: 'file', path: blob },
-  };
-}
-
-async function runCreate(source: string, flags: CreateFlags, command: Command): Promise<void> {
-  const started = performance.now();
-  const abort = new AbortController();
-  const interrupt = (signal: NodeJS.Signals): void => {
-    process.exitCode = 128 + constants.signals[signal];
-    abort.abort();
-  };
-  for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.once(signal, interrupt);
-  const options: CreateOptions = {
-    ...destinations(flags, command),
-    source: Buffer.from(source),
-    fsVersion: flags.fsVersion === '5' ? 5 : 6,
-    compressor: flags.compressor,
-    digester: flags.digester,
-    chunkSize: flags.chunkSize,
-    explicitUidGid: flags.repeatable !== true,
-    whiteoutSpec: flags.whiteoutSpec,
-    prefetchPatterns: flags.prefetchPolicy === 'fs' ? parsePrefetchList(readFileSync(0, 'utf8')) : [],
-    signal: abort.signal,
-    onProgress: process.stderr.isTTY ? progressLine(started) : undefined,
-  };
-  const result = await create(options);
-  const seconds = (performance.now() - started) / 1000;
-  if (process.stderr.isTTY) process.stderr.write('\r\x1b[K');
-  if (flags.outputJson !== undefined) {
-    const json = outputJson(version(), flags.bootstrap ?? result.bootstrapPath, options, result, seconds);
-    writeFileSync(flags.outputJson, `${JSON.stringify(json, null, 2)}\n`);
-  }
-  const { logLevel } = command.optsWithGlobals<{ logLevel?: (typeof LOG_LEVELS)[number] }>();
-  const level = LOG_LEVELS.indexOf(logLevel ?? 'info');
-  if (level >= LOG_LEVELS.indexOf('info')) process.stdout.write(summary(result, seconds));
-}
-
-/** One line, rewritten in place, once the build has taken a while. */
-function progressLine(started: number): (progress: Progress) => void {
-  let next = started + PROGRESS_AFTER_MS;
-  return ({ entries, bytes, bytesTotal }) => {
-    const now = performance.now();
-    if (now < next) return;
-    next = now + PROGRESS_EVERY_MS;
-    const line =
-      bytesTotal === 0 ? `${entries} files found` : `${mebibytes(bytes)} of ${mebibytes(bytesTotal)}`;
-    process.stderr.write(`\r\x1b[K${line}`);
-  };
-}
-
-function summary(result: CreateResult, seconds: number): string {
-  const { entries, inodes, chunks, duplicateChunks, duplicateBytes, dataSize, blobSize } = result;
-  const blob = result.blobIds[0] ?? 'none: the tree has no data';
-  return [
-    `bootstrap  ${result.bootstrapPath} (${mebibytes(result.bootstrapSize)})`,
-    `blob       ${blob} (${mebibytes(blobSize)} for ${mebibytes(dataSize)})`,
-    `files      ${entries} (${inodes} inodes)`,
-    `chunks     ${chunks}, and ${duplicateChunks} more stored already (${mebibytes(duplicateBytes)})`,
-    `time       ${seconds.toFixed(1)} s`,
-    '',
-  ].join('\n');
-}
-
-function mebibytes(bytes: number): string {
-  return `${(bytes / 2 ** 20).toFixed(1)} MiB`;
-}
-
-function version(): string {
-  const text = readFileSync(new URL('../../package.json', import.meta.url), 'utf8');
-  return `v${(JSON.parse(text) as { version: string }).version}`;
-}
 
 function program(): Command {
   const root = new Command('nydus-image')
@@ -214,7 +23,7 @@ function program(): Command {
     .version(version(), '-V, --version')
     .addOption(logLevelOption())
     .exitOverride();
-  root.addCommand(createCommand().copyInheritedSettings(root));
+  for (const command of [createCommand()]) root.addCommand(command.copyInheritedSettings(root));
   for (const name of UNSUPPORTED) {
     root
       .command(name)

@@ -2,11 +2,12 @@
 import { basename, dirname, resolve } from 'node:path';
 import type { Blob } from '../blob/blob.ts';
 import { addonCodecs, type Codecs } from '../blob/codecs.ts';
-import type { BlobSpec, CacheConfig } from '../blob/spec.ts';
+import type { CacheConfig } from '../blob/spec.ts';
 import { BlobStore } from '../blob/store.ts';
 import { extractBootstrap } from '../blob/toc.ts';
 import type { ChunkRef } from '../blob/view.ts';
 import type { Addon } from '../native/addon.ts';
+import { blobSpec } from '../rafs/blob-spec.ts';
 import type { BlobRow, Bootstrap } from '../rafs/bootstrap.ts';
 import { ChunkDigests } from '../rafs/chunk-digests.ts';
 import { LocalfsSource } from '../source/localfs.ts';
@@ -15,8 +16,6 @@ import type { Config } from './config/config.ts';
 import type { Log } from './logging.ts';
 import type { BlobStorage, OpenBlobs } from './storage.ts';
 
-/** Stands in a blob table where the bootstrap is inlined in the blob, whose id depends on it. */
-const UNKNOWN_ID = 'x'.repeat(64);
 const DIGEST_BYTES = 32;
 const EIO = 5;
 
@@ -128,42 +127,6 @@ function cacheConfig({ cache, rafs }: Config): CacheConfig {
     disableIndexedMap: file?.disable_indexed_map ?? false,
     amplifyBytes: rafs.batch_size,
   };
-}
-
-function blobSpec(row: BlobRow, bootstrap: Bootstrap, source: string): BlobSpec {
-  const id = row.id === UNKNOWN_ID ? idOfFile(source) : row.id;
-  const { version } = bootstrap;
-  const { features, compressor, digester, chunkCount, compressedSize, uncompressedSize } = row;
-  const { ciCompressor, ciOffset, ciCompressedSize, ciUncompressedSize, cipherKey, cipherIv } = row;
-  return {
-    id,
-    objectId: id,
-    metaObjectId: metaIdOf(row, source) ?? id,
-    version,
-    features,
-    compressor,
-    digester,
-    chunkCount,
-    compressedSize,
-    uncompressedSize,
-    ciCompressor,
-    ciOffset,
-    ciCompressedSize,
-    ciUncompressedSize,
-    cipher: cipherKey !== null && cipherIv !== null ? { key: cipherKey, iv: cipherIv } : null,
-  };
-}
-
-/** The blob's id where the file is named after it; extensions do not count (storage/src/device.rs). */
-function idOfFile(path: string): string {
-  return basename(path).replace(/(?<=.)\..*$/s, '');
-}
-
-/** The object with the chunk info of a SEPARATE blob: the one with the bootstrap at its end, or one named by its digest. Null: the blob itself. */
-function metaIdOf(row: BlobRow, source: string): string | null {
-  if ((row.features & BlobFeature.separate) === 0) return null;
-  if ((row.features & BlobFeature.inlinedFsMeta) !== 0) return idOfFile(source);
-  return row.metaDigest && Buffer.from(row.metaDigest).toString('hex');
 }
 
 /** 32 bytes for each chunk, zero where the bootstrap has none. */

@@ -1,28 +1,37 @@
+import type { BlobRow } from '../rafs/bootstrap.ts';
 import { encodeChunkInfoHeader } from '../wire/blob-meta.ts';
 import { CHUNK_INFO_V1_SIZE, encodeChunkInfoV1 } from '../wire/rafs/encode-blob-meta.ts';
-import { BlobFeature, type Compressor, compressors } from '../wire/rafs/flags.ts';
+import { BlobFeature, compressors } from '../wire/rafs/flags.ts';
 import type { OutputFile } from './blob-writer.ts';
 import type { Chunker } from './chunker.ts';
 import { type BuildCompressor, compressIfSmaller } from './compress.ts';
 
-/** A finished blob as the tables of a bootstrap describe it. */
-export interface BuiltBlob {
-  readonly id: string;
-  readonly features: number;
-  readonly chunkCount: number;
-  /** Bytes of the whole blob file. */
-  readonly compressedSize: number;
-  readonly uncompressedSize: number;
-  readonly chunkInfo: ChunkInfoSection | null;
-}
+/** A blob as the tables of a bootstrap describe it, built here or read from another bootstrap. */
+export type ImageBlob = Omit<BlobRow, 'index'>;
 
 /** Where the chunk info ("CI") is in the blob. */
-export interface ChunkInfoSection {
-  readonly compressor: Compressor;
-  readonly offset: number;
-  readonly compressedSize: number;
-  readonly uncompressedSize: number;
-}
+export type ChunkInfoSection = Pick<
+  ImageBlob,
+  'ciCompressor' | 'ciOffset' | 'ciCompressedSize' | 'ciUncompressedSize'
+>;
+
+/** What a blob has not, unless said otherwise. */
+export const PLAIN_BLOB: Omit<
+  ImageBlob,
+  'id' | 'features' | 'compressor' | 'digester' | 'chunkCount' | 'compressedSize' | 'uncompressedSize'
+> = {
+  readaheadSize: 0,
+  ciCompressor: 'none',
+  ciOffset: 0,
+  ciCompressedSize: 0,
+  ciUncompressedSize: 0,
+  tocSize: 0,
+  tocDigest: new Uint8Array(32),
+  metaDigest: null,
+  metaSize: 0,
+  cipherKey: null,
+  cipherIv: null,
+};
 
 /** Features of every blob of a v6 build without options. */
 export const FEATURES_V6: number = BlobFeature.capTarToc | BlobFeature.aligned;
@@ -39,16 +48,18 @@ export async function writeChunkInfo(
   for (const [i, chunk] of chunker.chunks.entries()) encodeChunkInfoV1(view, i * CHUNK_INFO_V1_SIZE, chunk);
   const packed = await compressIfSmaller(plain, compressor);
   const section: ChunkInfoSection = {
-    compressor: packed === plain ? 'none' : compressor,
-    offset: out.size,
-    compressedSize: packed.length,
-    uncompressedSize: plain.length,
+    ciCompressor: packed === plain ? 'none' : compressor,
+    ciOffset: out.size,
+    ciCompressedSize: packed.length,
+    ciUncompressedSize: plain.length,
   };
   out.write(packed);
   const header = encodeChunkInfoHeader({
-    ...section,
     features: FEATURES_V6,
-    compressor: compressors.indexOf(section.compressor),
+    compressor: compressors.indexOf(section.ciCompressor),
+    offset: section.ciOffset,
+    compressedSize: section.ciCompressedSize,
+    uncompressedSize: section.ciUncompressedSize,
     count: chunker.chunks.length,
     contextOffset: 0,
     contextSize: 0,

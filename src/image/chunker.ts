@@ -8,9 +8,10 @@ import { ImageError, reason } from './error.ts';
 import { type ImageNode, isRegular } from './node.ts';
 import type { Turns } from './turns.ts';
 
-/** A chunk in the blob being built. `compressedOffset` and `compressedSize` are final once `Chunker.finish` is done. */
+/** A chunk in a blob. In the blob being built `compressedOffset`, `compressedSize` and `flags` are final once `Chunker.finish` is done. */
 export interface StoredChunk {
-  readonly blobIndex: number;
+  /** Place of its blob in the blob table. */
+  blobIndex: number;
   /** Number within the blob. */
   readonly index: number;
   /** Of the uncompressed bytes. */
@@ -20,6 +21,8 @@ export interface StoredChunk {
   readonly uncompressedSize: number;
   compressedOffset: number;
   compressedSize: number;
+  /** ChunkFlag bits. */
+  flags: number;
 }
 
 /** How a chunker cuts and packs. */
@@ -73,7 +76,7 @@ export class Chunker {
   async add(node: ImageNode): Promise<void> {
     if (!isRegular(node)) return;
     if (node.first !== node) node.chunks = node.first.chunks;
-    else if (node.size > 0) node.chunks = await this.#addFile(node);
+    else if (node.size > 0 && node.chunks.length === 0) node.chunks = await this.#addFile(node);
   }
 
   /** Waits for everything in flight. */
@@ -128,6 +131,7 @@ export class Chunker {
       uncompressedSize: bytes.length,
       compressedOffset: 0,
       compressedSize: 0,
+      flags: ChunkFlag.hasCrc32c,
     };
     const { alignment, compressor } = this.#options;
     this.uncompressedSize += Math.ceil(bytes.length / alignment) * alignment;
@@ -159,6 +163,7 @@ export class Chunker {
   #append(chunk: StoredChunk, packed: Buffer): void {
     chunk.compressedOffset = this.#out.size;
     chunk.compressedSize = packed.length;
+    if (packed.length !== chunk.uncompressedSize) chunk.flags |= ChunkFlag.compressed;
     this.#out.write(packed);
     if (this.#out.size > COMPRESSED_MAX) throw new ImageError('IMAGE_TOO_LARGE', 'blob larger than 1 TiB');
   }
@@ -191,10 +196,4 @@ function readFully(fd: number, into: Buffer, offset: number, node: ImageNode): v
     }
     done += count;
   }
-}
-
-/** Flags of the chunk's record. */
-export function chunkFlags(chunk: StoredChunk): number {
-  const compressed = chunk.compressedSize === chunk.uncompressedSize ? 0 : ChunkFlag.compressed;
-  return compressed | ChunkFlag.hasCrc32c;
 }

@@ -1,6 +1,6 @@
 import { resolve } from 'node:path';
 import type { DigestAlgorithm } from '../lib/digest.ts';
-import { type BuiltBlob, FEATURES_V5, FEATURES_V6, writeChunkInfo } from './blob.ts';
+import { FEATURES_V5, FEATURES_V6, type ImageBlob, PLAIN_BLOB, writeChunkInfo } from './blob.ts';
 import { type Destination, OutputFile } from './blob-writer.ts';
 import { Chunker } from './chunker.ts';
 import type { BuildCompressor } from './compress.ts';
@@ -102,7 +102,7 @@ async function storeData(
   options: CreateOptions,
   progress: Progress,
   turns: Turns,
-): Promise<{ blob: BuiltBlob | null; chunker: Chunker }> {
+): Promise<{ blob: ImageBlob | null; chunker: Chunker }> {
   const chunker = new Chunker(out, {
     chunkSize: options.chunkSize,
     compressor: options.compressor,
@@ -121,16 +121,19 @@ async function storeData(
     out.discard();
     return { blob: null, chunker };
   }
-  const chunkInfo = options.fsVersion === 6 ? await writeChunkInfo(out, chunker, options.compressor) : null;
+  const chunkInfo = options.fsVersion === 6 ? await writeChunkInfo(out, chunker, options.compressor) : {};
   const compressedSize = out.size;
   const { digest } = out.finish();
-  const blob: BuiltBlob = {
+  const blob: ImageBlob = {
+    ...PLAIN_BLOB,
+    ...chunkInfo,
     id: digest,
     features: options.fsVersion === 6 ? FEATURES_V6 : FEATURES_V5,
     chunkCount: chunker.chunks.length,
     compressedSize,
     uncompressedSize: chunker.uncompressedSize,
-    chunkInfo,
+    compressor: options.compressor,
+    digester: options.digester,
   };
   return { blob, chunker };
 }
@@ -138,10 +141,14 @@ async function storeData(
 function writeBootstrap(
   tree: NumberedTree,
   prefetch: PrefetchMatch,
-  blob: BuiltBlob | null,
+  blob: ImageBlob | null,
   options: CreateOptions,
 ): { path: string; size: number } {
-  const bootstrapOptions: BootstrapOptions = { ...options, blob, prefetch: prefetch.nodes };
+  const bootstrapOptions: BootstrapOptions = {
+    ...options,
+    blobs: blob === null ? [] : [blob],
+    prefetch: prefetch.nodes,
+  };
   const bytes =
     options.fsVersion === 6
       ? writeBootstrapV6(tree, bootstrapOptions)

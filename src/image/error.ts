@@ -5,6 +5,7 @@ export type ImageErrorCode =
   | 'IMAGE_CHANGED'
   | 'IMAGE_BAD_XATTR'
   | 'IMAGE_TOO_LARGE'
+  | 'IMAGE_DAMAGED'
   | 'IMAGE_WRITE'
   | 'IMAGE_ABORTED';
 

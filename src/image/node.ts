@@ -17,7 +17,7 @@ export const FileType = {
 export interface ImageNode {
   /** Name in its directory, raw bytes; `/` for the root. */
   readonly name: Buffer;
-  /** Where its data is read from, raw bytes. */
+  /** Where its data is read from, or what it is called in messages; raw bytes. */
   readonly sourcePath: Buffer;
   /** st_mode: type and permissions. */
   readonly mode: number;
@@ -31,12 +31,15 @@ export interface ImageNode {
   readonly mtimeNs: number;
   /** Regular files with the same key are one inode. */
   readonly linkKey: string;
+  /** Number of the layer it comes from, lowest 0; links never cross layers. */
+  layer: number;
   /** Sorted by name bytes. */
-  readonly xattrs: readonly Xattr[];
-  readonly target: Buffer;
+  xattrs: readonly Xattr[];
+  /** Of a symbolic link. */
+  target: Buffer;
   /** Sorted by name bytes. */
-  readonly children: ImageNode[];
-  /** Chunk i covers the file from i × chunk size. Aliases of one inode share the array. */
+  children: ImageNode[];
+  /** Chunk i covers the file from i × chunk size; empty until stored. Aliases of one inode share the array. */
   chunks: readonly StoredChunk[];
   parentIno: number;
   index: number;
@@ -46,6 +49,33 @@ export interface ImageNode {
   childIndex: number;
   /** Of aliases, the one seen first; otherwise the node itself. */
   first: ImageNode;
+}
+
+/** A node of the given properties, not numbered yet. */
+export function newNode(
+  node: Pick<ImageNode, 'name' | 'sourcePath' | 'mode' | 'linkKey'> & Partial<ImageNode>,
+): ImageNode {
+  const whole = {
+    uid: 0,
+    gid: 0,
+    size: 0,
+    rdev: 0,
+    mtimeSec: 0n,
+    mtimeNs: 0,
+    layer: 0,
+    xattrs: [],
+    target: Buffer.alloc(0),
+    children: [],
+    chunks: [],
+    parentIno: 0,
+    index: 0,
+    ino: 0,
+    nlink: 1,
+    childIndex: 0,
+    ...node,
+  } satisfies Omit<ImageNode, 'first'> as unknown as ImageNode;
+  whole.first = whole;
+  return whole;
 }
 
 export function isDirectory(node: ImageNode): boolean {
@@ -97,9 +127,10 @@ export function assignInodes(root: ImageNode): NumberedTree {
 
 /** Whether `node` is a further name of a file seen before. */
 function joinAlias(node: ImageNode, aliases: Map<string, ImageNode[]>): boolean {
-  const known = aliases.get(node.linkKey);
+  const key = `${node.layer}:${node.linkKey}`;
+  const known = aliases.get(key);
   if (known === undefined) {
-    aliases.set(node.linkKey, [node]);
+    aliases.set(key, [node]);
     return false;
   }
   known.push(node);

@@ -3,7 +3,7 @@ import { readXattrs, type Xattr } from '../native/xattr.ts';
 import { NAME_MAX } from '../wire/rafs/flags.ts';
 import { xattrPrefixes } from '../wire/rafs/xattr.ts';
 import { ImageError, reason } from './error.ts';
-import { FileType, type ImageNode } from './node.ts';
+import { FileType, type ImageNode, newNode } from './node.ts';
 
 /** How layers say that a lower file is gone: OCI names, overlayfs devices, or not at all. */
 export type WhiteoutSpec = 'oci' | 'overlayfs' | 'none';
@@ -61,7 +61,7 @@ function makeNode(name: Buffer, path: Buffer, stats: BigIntStats, options: WalkO
   const root = name.equals(SLASH);
   const target = stats.isSymbolicLink() ? targetOf(path) : Buffer.alloc(0);
   const mtimeSec = floorDiv(stats.mtimeNs, 1_000_000_000n);
-  const node = {
+  return newNode({
     name,
     sourcePath: path,
     mode: Number(stats.mode),
@@ -75,16 +75,7 @@ function makeNode(name: Buffer, path: Buffer, stats: BigIntStats, options: WalkO
     linkKey: `${stats.dev}:${stats.ino}`,
     xattrs: xattrsOf(path, root),
     target,
-    children: [],
-    chunks: [],
-    parentIno: 0,
-    index: 0,
-    ino: 0,
-    nlink: 1,
-    childIndex: 0,
-  } satisfies Omit<ImageNode, 'first'> as unknown as ImageNode;
-  node.first = node;
-  return node;
+  });
 }
 
 /** The root may be given through a link; entries below it are never followed. */

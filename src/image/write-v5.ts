@@ -9,7 +9,6 @@ import {
 import { INODE_OFFSET_UNIT_V5, InodeFlagV5, InodeV5 } from '../wire/rafs/inode-v5.ts';
 import { ExtBlobV5, SuperblockV5 } from '../wire/rafs/superblock-v5.ts';
 import { XattrPairV5, XattrTableV5 } from '../wire/rafs/xattr.ts';
-import { chunkFlags } from './chunker.ts';
 import { ImageError } from './error.ts';
 import { type LayoutV5, layoutV5, xattrPairsSizeV5, xattrTableSizeV5 } from './layout-v5.ts';
 import { type ImageNode, isDirectory, isSymlink, type NumberedTree } from './node.ts';
@@ -22,8 +21,8 @@ const SECTOR = 512;
 /** The v5 bootstrap of a tree whose data has been stored. Throws ImageError where the format has no room. */
 export function writeBootstrapV5(tree: NumberedTree, options: BootstrapOptions): Buffer {
   const layout = layoutV5(tree, options.digester);
-  const blobs = options.blob === null ? [] : [options.blob];
-  const blobTable = encodeBlobTableV5(blobs.map(({ id }) => ({ id, readaheadOffset: 0, readaheadSize: 0 })));
+  const { blobs } = options;
+  const blobTable = encodeBlobTableV5(blobs.map((blob) => ({ ...blob, readaheadOffset: 0 })));
   const inodeTableOffset = SuperblockV5.size;
   const prefetchOffset = inodeTableOffset + align8(tree.byIndex.length * 4);
   const blobTableOffset = prefetchOffset + align8(options.prefetch.length * 4);
@@ -36,10 +35,7 @@ export function writeBootstrapV5(tree: NumberedTree, options: BootstrapOptions):
   const view = new DataView(out.buffer, out.byteOffset, out.length);
   encodeSuperblockV5(view, {
     chunkSize: options.chunkSize,
-    flags: superFlags(
-      options,
-      tree.byIndex.some((node) => node.xattrs.length > 0),
-    ),
+    flags: superFlags(options, tree),
     inodesCount: tree.inodesCount,
     inodeTableOffset,
     inodeTableEntries: tree.byIndex.length,
@@ -87,7 +83,7 @@ function writeRecord(
   if (xattrSize > 0) writeXattrs(out, view, at, node);
   at += xattrTableSizeV5(node.xattrs);
   for (const [i, chunk] of node.chunks.entries()) {
-    const record = { ...chunk, flags: chunkFlags(chunk), fileOffset: i * chunkSize };
+    const record = { ...chunk, fileOffset: i * chunkSize };
     encodeChunk(view, at + i * ChunkRecordLayout.size, record);
   }
 }

@@ -2,19 +2,19 @@ import type { DigestAlgorithm } from '../lib/digest.ts';
 import { align8, writeU64 } from '../wire/rafs/bytes.ts';
 import { ChunkRecordLayout, encodeChunk } from '../wire/rafs/chunk.ts';
 import {
+  type BlobRowFields,
   encodeBlobRowV6,
   encodeChunkAddressV6,
   encodeDeviceV6,
   encodeExtendedInodeV6,
   encodeSuperblockV6,
 } from '../wire/rafs/encode-v6.ts';
-import { compressors, digesters, SuperFlag } from '../wire/rafs/flags.ts';
+import { type Compressor, compressors, digesters, SuperFlag } from '../wire/rafs/flags.ts';
 import { CHUNK_FORMAT_INDEXES, DataLayout, Dirent, INODE_SLOT } from '../wire/rafs/inode-v6.ts';
 import { BlobRowV6, DeviceV6 } from '../wire/rafs/superblock-v6.ts';
 import { XattrBodyV6, XattrEntryV6, xattrPrefixes } from '../wire/rafs/xattr.ts';
-import type { BuiltBlob } from './blob.ts';
-import { chunkFlags, type StoredChunk } from './chunker.ts';
-import type { BuildCompressor } from './compress.ts';
+import type { ImageBlob } from './blob.ts';
+import type { StoredChunk } from './chunker.ts';
 import { ImageError } from './error.ts';
 import {
   align4,
@@ -33,11 +33,13 @@ import { FileType, type ImageNode, isDirectory, isRegular, isSymlink, type Numbe
 /** What a bootstrap says beside its tree. */
 export interface BootstrapOptions {
   readonly chunkSize: number;
-  readonly compressor: BuildCompressor;
+  readonly compressor: Compressor;
   readonly digester: DigestAlgorithm;
   readonly explicitUidGid: boolean;
-  /** The blob, unless the tree has no data. */
-  readonly blob: BuiltBlob | null;
+  /** The blob table; chunks name their blob by its place here. */
+  readonly blobs: readonly ImageBlob[];
+  /** Whether the HAS_XATTR flag is set; by default, whether a node has attributes. */
+  readonly hasXattr?: boolean;
   /** Nodes to be read ahead at mount, in the order asked for; may be directories. */
   readonly prefetch: readonly ImageNode[];
 }
@@ -50,10 +52,12 @@ const XATTR_VALUE_MAX = 0xffff;
 const EROFS_TYPES: Readonly<Record<number, number>> = { 8: 1, 4: 2, 2: 3, 6: 4, 1: 5, 12: 6, 10: 7 };
 
 /** Superblock flags common to both versions. */
-export function superFlags(options: BootstrapOptions, hasXattr: boolean): number {
+export function superFlags(options: BootstrapOptions, tree: NumberedTree): number {
+  const hasXattr = options.hasXattr ?? tree.byIndex.some((node) => node.xattrs.length > 0);
   const compressor = {
     none: SuperFlag.compressorNone,
     lz4_block: SuperFlag.compressorLz4Block,
+    gzip: SuperFlag.compressorGzip,
     zstd: SuperFlag.compressorZstd,
   }[options.compressor];
   const digester = options.digester === 'blake3' ? SuperFlag.digesterBlake3 : SuperFlag.digesterSha256;
@@ -64,7 +68,7 @@ export function superFlags(options: BootstrapOptions, hasXattr: boolean): number
 /** The EROFS-compatible bootstrap of a tree whose data has been stored. Throws ImageError where the format has no room. */
 export function writeBootstrapV6(tree: NumberedTree, options: BootstrapOptions): Buffer {
   const layout = layoutV6(tree);
-  const blobs = options.blob === null ? [] : [options.blob];
+  const { blobs } = options;
   const blobTableOffset = alignBlock(DeviceV6.base + blobs.length * DeviceV6.size);
   const prefetchOffset = blobTableOffset + blobs.length * BlobRowV6.size;
   // Without data there is nothing to read ahead, and nothing to put before the inodes.
@@ -79,19 +83,18 @@ export function writeBootstrapV6(tree: NumberedTree, options: BootstrapOptions):
   const writer = new InodeWriter(out, view, layout, metaAddress, options.chunkSize);
   writer.write(tree);
   for (const [i, entry] of chunkTable.entries()) {
-    const record = { ...entry.chunk, flags: chunkFlags(entry.chunk), fileOffset: entry.fileOffset };
+    const record = { ...entry.chunk, fileOffset: entry.fileOffset };
     encodeChunk(view, chunkTableOffset + i * ChunkRecordLayout.size, record);
   }
   for (const [i, node] of prefetch.entries()) view.setUint32(prefetchOffset + i * 4, writer.nid(node), true);
+  let mapped = out.length;
   for (const [i, blob] of blobs.entries()) {
     encodeBlobRowV6(view, blobTableOffset + i * BlobRowV6.size, blobRow(blob, i, options));
-    encodeDeviceV6(view, i, {
-      blobId: blob.id,
-      blocks: Math.floor(blob.uncompressedSize / BLOCK_SIZE),
-      mappedBlockAddress: (Math.ceil(out.length / SEGMENT_ALIGNMENT) * SEGMENT_ALIGNMENT) / BLOCK_SIZE,
-    });
+    mapped = Math.ceil(mapped / SEGMENT_ALIGNMENT) * SEGMENT_ALIGNMENT;
+    const blocks = Math.floor(blob.uncompressedSize / BLOCK_SIZE);
+    encodeDeviceV6(view, i, { blobId: blob.id, blocks, mappedBlockAddress: mapped / BLOCK_SIZE });
+    mapped += blocks * BLOCK_SIZE;
   }
-  const hasXattr = tree.byIndex.some((node) => node.xattrs.length > 0);
   const digestsInlined = blobs.length === 0 ? SuperFlag.inlinedChunkDigest : 0;
   encodeSuperblockV6(view, {
     rootNid: writer.nid(tree.root),
@@ -99,7 +102,7 @@ export function writeBootstrapV6(tree: NumberedTree, options: BootstrapOptions):
     blocks: blobs.reduce((sum, blob) => sum + Math.floor(blob.uncompressedSize / BLOCK_SIZE), 0),
     metaBlockAddress: metaAddress / BLOCK_SIZE,
     extraDevices: blobs.length,
-    flags: superFlags(options, hasXattr) | SuperFlag.encryptionNone | digestsInlined,
+    flags: superFlags(options, tree) | SuperFlag.encryptionNone | digestsInlined,
     chunkSize: options.chunkSize,
     blobTableOffset,
     blobTableSize: blobs.length * BlobRowV6.size,
@@ -111,18 +114,16 @@ export function writeBootstrapV6(tree: NumberedTree, options: BootstrapOptions):
   return out;
 }
 
-function blobRow(blob: BuiltBlob, index: number, options: BootstrapOptions) {
-  const { chunkInfo } = blob;
+function blobRow(blob: ImageBlob, index: number, options: BootstrapOptions): BlobRowFields {
+  const { cipherKey, cipherIv } = blob;
   return {
     ...blob,
     index,
     chunkSize: options.chunkSize,
-    compressor: compressors.indexOf(options.compressor),
-    digester: digesters.indexOf(options.digester),
-    ciCompressor: compressors.indexOf(chunkInfo?.compressor ?? 'none'),
-    ciOffset: chunkInfo?.offset ?? 0,
-    ciCompressedSize: chunkInfo?.compressedSize ?? 0,
-    ciUncompressedSize: chunkInfo?.uncompressedSize ?? 0,
+    compressor: compressors.indexOf(blob.compressor),
+    digester: digesters.indexOf(blob.digester),
+    ciCompressor: compressors.indexOf(blob.ciCompressor),
+    cipher: cipherKey !== null && cipherIv !== null ? { key: cipherKey, iv: cipherIv } : null,
   };
 }
 

@@ -1,4 +1,6 @@
-import type { Attr } from '../fuse/filesystem.ts';
+import { Attr } from '../fuse/filesystem.ts';
+
+export { Attr };
 
 export const S_IFMT = 0xf000;
 export const S_IFIFO = 0x1000;

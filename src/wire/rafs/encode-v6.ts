@@ -45,8 +45,8 @@ export function encodeDeviceV6(view: DataView, index: number, device: DeviceSlot
   view.setUint32(at + DeviceV6.mappedBlockAddress, device.mappedBlockAddress, true);
 }
 
-/** A blob row without TOC, separate meta blob or cipher. */
-export interface PlainBlobRow {
+/** A blob row; numbers as the format has them. */
+export interface BlobRowFields {
   readonly id: string;
   readonly index: number;
   readonly chunkSize: number;
@@ -60,11 +60,22 @@ export interface PlainBlobRow {
   readonly ciOffset: number;
   readonly ciCompressedSize: number;
   readonly ciUncompressedSize: number;
+  readonly tocSize: number;
+  /** 32 bytes. */
+  readonly tocDigest: Uint8Array;
+  /** SHA-256 and size of the separate meta blob; null where there is none. */
+  readonly metaDigest: Uint8Array | null;
+  readonly metaSize: number;
+  /** AES-128-XTS: 32 and 16 bytes, in the place of the meta blob's digest and size. */
+  readonly cipher: { readonly key: Uint8Array; readonly iv: Uint8Array } | null;
 }
 
+const CIPHER_AES128_XTS = 1;
+
 /** Writes a blob table row at `at`. */
-export function encodeBlobRowV6(view: DataView, at: number, row: PlainBlobRow): void {
+export function encodeBlobRowV6(view: DataView, at: number, row: BlobRowFields): void {
   const R = BlobRowV6;
+  const bytes = new Uint8Array(view.buffer, view.byteOffset + at, R.size);
   setText(view, at + R.blobId, row.id);
   view.setUint32(at + R.blobIndex, row.index, true);
   view.setUint32(at + R.chunkSize, row.chunkSize, true);
@@ -74,10 +85,21 @@ export function encodeBlobRowV6(view: DataView, at: number, row: PlainBlobRow): 
   view.setUint32(at + R.features, row.features, true);
   writeU64(view, at + R.compressedSize, row.compressedSize);
   writeU64(view, at + R.uncompressedSize, row.uncompressedSize);
+  view.setUint32(at + R.tocSize, row.tocSize, true);
   view.setUint32(at + R.ciCompressor, row.ciCompressor, true);
   writeU64(view, at + R.ciOffset, row.ciOffset);
   writeU64(view, at + R.ciCompressedSize, row.ciCompressedSize);
   writeU64(view, at + R.ciUncompressedSize, row.ciUncompressedSize);
+  bytes.set(row.tocDigest, R.tocDigest);
+  if (row.cipher === null) {
+    if (row.metaDigest !== null) bytes.set(row.metaDigest, R.metaDigest);
+    writeU64(view, at + R.metaSize, row.metaSize);
+    return;
+  }
+  bytes.set(row.cipher.key, R.metaDigest);
+  bytes.set(row.cipher.iv.subarray(0, 8), R.metaSize);
+  bytes.set(row.cipher.iv.subarray(8), R.cipherIv);
+  view.setUint32(at + R.cipher, CIPHER_AES128_XTS, true);
 }
 
 /** What an extended inode says; `layout` is one of DataLayout. */

@@ -5,6 +5,8 @@ export const CHUNK_SIZE_MIN = 0x1000;
 export const CHUNK_SIZE_MAX = 0x1000000;
 /** Chunks in one blob: the index has 24 bits in a v6 chunk address. */
 export const CHUNKS_PER_BLOB_MAX = 0x1000000;
+/** Stands in a blob table where the bootstrap is inlined in the blob, whose id depends on it. */
+export const UNKNOWN_BLOB_ID: string = 'x'.repeat(64);
 /** NAME_MAX of Linux; longer names cannot be shown to a kernel. */
 export const NAME_MAX = 255;
 

@@ -1,0 +1,38 @@
+import { readFileSync } from 'node:fs';
+import { constants } from 'node:os';
+import { type Command, Option } from 'commander';
+
+const LOG_LEVELS = ['error', 'warn', 'info', 'debug', 'trace'] as const;
+
+/** Taken before and after the subcommand, as by the original; the default is applied where it is read. */
+export function logLevelOption(): Option {
+  return new Option('-l, --log-level <level>', 'how much is said (default: "info")').choices(LOG_LEVELS);
+}
+
+/** Whether a summary is wanted on standard output. */
+export function isTalkative(command: Command): boolean {
+  const { logLevel } = command.optsWithGlobals<{ logLevel?: (typeof LOG_LEVELS)[number] }>();
+  return LOG_LEVELS.indexOf(logLevel ?? 'info') >= LOG_LEVELS.indexOf('info');
+}
+
+/** Aborts when the user or the system ends the program; the exit code says so. */
+export function abortOnSignals(): AbortSignal {
+  const abort = new AbortController();
+  const interrupt = (signal: NodeJS.Signals): void => {
+    process.exitCode = 128 + constants.signals[signal];
+    abort.abort();
+  };
+  for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.once(signal, interrupt);
+  return abort.signal;
+}
+
+/** A size for people. */
+export function mebibytes(bytes: number): string {
+  return `${(bytes / 2 ** 20).toFixed(1)} MiB`;
+}
+
+/** Version of the package, as `--version` and output files have it. */
+export function version(): string {
+  const text = readFileSync(new URL('../../../package.json', import.meta.url), 'utf8');
+  return `v${(JSON.parse(text) as { version: string }).version}`;
+}
