@@ -102,6 +102,28 @@ export function decodeTrailingTarHeader(bytes: Uint8Array): { name: string; size
   return name === null || size === null ? null : { name, size };
 }
 
+/**
+ * The header that stands behind a section of `size` bytes: GNU format, a regular file without owner, mode or time (builder/src/core/context.rs,
+ * `write_tar_header`). Sizes from 8 GiB are base-256.
+ */
+export function encodeTrailingTarHeader(name: string, size: number): Uint8Array {
+  const header = Buffer.alloc(TAR_HEADER_BYTES);
+  header.write(name, 0, 100, 'utf8');
+  if (size < 2 ** 33) header.write(`${size.toString(8).padStart(11, '0')}\0`, 124, 'latin1');
+  else {
+    header[124] = 0x80;
+    for (let at = 135, rest = size; at > 124 && rest > 0; at--, rest = Math.floor(rest / 256))
+      header[at] = rest % 256;
+  }
+  header.write('00000000000\0', 136, 'latin1');
+  header.write(' '.repeat(8), 148, 'latin1');
+  header[156] = 0x30;
+  header.write('ustar  \0', 257, 'latin1');
+  const sum = header.reduce((total, byte) => total + byte, 0);
+  header.write(`${sum.toString(8).padStart(7, '0')}\0`, 148, 'latin1');
+  return header;
+}
+
 /** Octal, or base-256 (high bit of the first byte) from 8 GiB. */
 function tarSize(bytes: Uint8Array): number | null {
   if ((bytes[124]! & 0x80) === 0) return octal(bytes, 124, 12);

@@ -1,5 +1,5 @@
 import { expect, it } from 'vitest';
-import { decodeToc, decodeTrailingTarHeader } from '../../../src/wire/blob-toc.ts';
+import { decodeToc, decodeTrailingTarHeader, encodeTrailingTarHeader } from '../../../src/wire/blob-toc.ts';
 
 function entry(flags: number, name: string, offset: number, csize: number): Buffer {
   const bytes = Buffer.alloc(128);
@@ -64,4 +64,10 @@ it('data with a wrong checksum is no tar header', () => {
   const bytes = tarHeader('image.boot', '00000000017\0');
   bytes[0]! ^= 1;
   expect(decodeTrailingTarHeader(bytes)).toBe(null);
+});
+
+test.each([0, 1, 2 ** 33 - 1, 2 ** 33, 2 ** 40 + 77])('a trailing header of %i bytes reads back', (size) => {
+  const header = encodeTrailingTarHeader('image.blob', size);
+  expect(header.length).toBe(512);
+  expect(decodeTrailingTarHeader(header)).toEqual({ name: 'image.blob', size });
 });
