@@ -66,7 +66,7 @@ it('data with a wrong checksum is no tar header', () => {
   expect(decodeTrailingTarHeader(bytes)).toBe(null);
 });
 
-test.each([0, 1, 2 ** 33 - 1, 2 ** 33, 2 ** 40 + 77])('a trailing header of %i bytes reads back', (size) => {
+it.each([0, 1, 2 ** 33 - 1, 2 ** 33, 2 ** 40 + 77])('a trailing header of %i bytes reads back', (size) => {
   const header = encodeTrailingTarHeader('image.blob', size);
   expect(header.length).toBe(512);
   expect(decodeTrailingTarHeader(header)).toEqual({ name: 'image.blob', size });
