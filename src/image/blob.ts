@@ -3,7 +3,7 @@ import { encodeChunkInfoHeader } from '../wire/blob-meta.ts';
 import { CHUNK_INFO_V1_SIZE, encodeChunkInfoV1 } from '../wire/rafs/encode-blob-meta.ts';
 import { BlobFeature, compressors } from '../wire/rafs/flags.ts';
 import type { OutputFile } from './blob-writer.ts';
-import type { Chunker } from './chunker.ts';
+import type { StoredChunk } from './chunker.ts';
 import { type BuildCompressor, compressIfSmaller } from './compress.ts';
 
 /** A blob as the tables of a bootstrap describe it, built here or read from another bootstrap. */
@@ -40,7 +40,7 @@ export const FEATURES_V5: number = BlobFeature.capTarToc;
 /** Appends the chunk info and its header, the end of a v6 blob. */
 export async function writeChunkInfo(
   out: OutputFile,
-  chunker: Chunker,
+  chunker: { readonly chunks: readonly StoredChunk[] },
   compressor: BuildCompressor,
 ): Promise<ChunkInfoSection> {
   const plain = Buffer.alloc(chunker.chunks.length * CHUNK_INFO_V1_SIZE);

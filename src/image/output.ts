@@ -1,4 +1,3 @@
-import type { CreateOptions, CreateResult } from './create.ts';
 
 /** The object which `--output-json` writes; consumers read `blobs`, `fs_version` and `compressor`. src/bin/nydus-image/main.rs. */
 export interface OutputJson {
@@ -19,8 +18,8 @@ export interface OutputJson {
 export function outputJson(
   version: string,
   bootstrapPath: string,
-  options: CreateOptions,
-  result: CreateResult,
+  options: { readonly fsVersion: 5 | 6; readonly compressor: string },
+  result: { readonly blobIds: readonly string[] },
   seconds: number,
 ): OutputJson {
   return {
