@@ -73,5 +73,6 @@ NAPI_MODULE_INIT() {
   defineDevices(env, exports, instance);
   defineRings(env, exports, instance);
   defineCodecs(env, exports, instance);
+  defineGzipIndex(env, exports, instance);
   return exports;
 }

@@ -7,8 +7,11 @@ import { ImageError, reason } from '../error.ts';
 export interface ByteSource {
   /** For messages. */
   readonly name: string;
-  /** The next bytes, at least one, valid until the next call; null at the end. A promise only where it has to wait. */
-  next(): Buffer | null | Promise<Buffer | null>;
+  /**
+   * The next bytes, at least one, valid until the next call; null at the end. A promise only where it has to wait. A source that counts
+   * how far it was read (`GzipSource`) gives no more than `wanted`; others may.
+   */
+  next(wanted?: number): Buffer | null | Promise<Buffer | null>;
   /** Frees what it holds, also before the end. */
   close(): void;
 }

@@ -329,7 +329,7 @@ export class TarReader {
       const count = this.#piece.copy(into, done, this.#at, this.#at + into.length - done);
       this.#pass(count);
       done += count;
-      if (done === into.length || !(await this.#nextPiece())) return done;
+      if (done === into.length || !(await this.#nextPiece(into.length - done))) return done;
     }
   }
 
@@ -338,7 +338,7 @@ export class TarReader {
       const count = Math.min(left, this.#piece.length - this.#at);
       this.#pass(count);
       left -= count;
-      if (left > 0 && !(await this.#nextPiece())) throw this.#truncated();
+      if (left > 0 && !(await this.#nextPiece(left))) throw this.#truncated();
     }
   }
 
@@ -347,8 +347,9 @@ export class TarReader {
     this.#position += count;
   }
 
-  async #nextPiece(): Promise<boolean> {
-    const next = this.#source.next();
+  /** `wanted`: bytes that will be used for certain. */
+  async #nextPiece(wanted: number): Promise<boolean> {
+    const next = this.#source.next(wanted);
     const piece = next instanceof Promise ? await next : next;
     this.#piece = piece ?? NO_BYTES;
     this.#at = 0;
