@@ -1,6 +1,7 @@
 import { Command, CommanderError } from 'commander';
 import { logLevelOption, version } from './image/common.ts';
 import { createCommand } from './image/create.ts';
+import { statCommand } from './image/stat.ts';
 
 /** Subcommands of the original which this program does not have. */
 const UNSUPPORTED: readonly string[] = [
@@ -8,7 +9,6 @@ const UNSUPPORTED: readonly string[] = [
   'merge',
   'check',
   'inspect',
-  'stat',
   'compact',
   'unpack',
   'optimize',
@@ -23,7 +23,8 @@ function program(): Command {
     .version(version(), '-V, --version')
     .addOption(logLevelOption())
     .exitOverride();
-  for (const command of [createCommand()]) root.addCommand(command.copyInheritedSettings(root));
+  for (const command of [createCommand(), statCommand()])
+    root.addCommand(command.copyInheritedSettings(root));
   for (const name of UNSUPPORTED) {
     root
       .command(name)

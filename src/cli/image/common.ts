@@ -15,6 +15,12 @@ export function isTalkative(command: Command): boolean {
   return LOG_LEVELS.indexOf(logLevel ?? 'info') >= LOG_LEVELS.indexOf('info');
 }
 
+/** Whether details are wanted on standard error. */
+export function isVerbose(command: Command): boolean {
+  const { logLevel } = command.optsWithGlobals<{ logLevel?: (typeof LOG_LEVELS)[number] }>();
+  return LOG_LEVELS.indexOf(logLevel ?? 'info') > LOG_LEVELS.indexOf('info');
+}
+
 /** Aborts when the user or the system ends the program; the exit code says so. */
 export function abortOnSignals(): AbortSignal {
   const abort = new AbortController();
