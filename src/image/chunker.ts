@@ -36,6 +36,16 @@ export interface ChunkerOptions {
   readonly onChunk?: (bytes: number) => void;
 }
 
+/** Data of a file that passes once. */
+export interface FileStream {
+  /** Fills `into` with the next bytes. */
+  read(into: Buffer): Promise<void>;
+  /** Zeros that come next because the file has a hole there. */
+  readonly hole: number;
+  /** Passes zeros of a hole, at most `hole`. */
+  skipHole(size: number): void;
+}
+
 /** Chunk numbers have 24 bits; the last one is not used, as upstream. */
 const CHUNK_INDEX_MAX = 0xfffffe;
 /** Chunks being compressed at a time, and their bytes: enough for every pool thread while this one reads ahead. */
@@ -77,6 +87,43 @@ export class Chunker {
     if (!isRegular(node)) return;
     if (node.first !== node) node.chunks = node.first.chunks;
     else if (node.size > 0 && node.chunks.length === 0) node.chunks = await this.#addFile(node);
+  }
+
+  /** Stores the data of `node` as it passes. A hole as large as a chunk costs nothing after the first. */
+  async addStream(node: ImageNode, stream: FileStream): Promise<void> {
+    const { chunkSize, turns } = this.#options;
+    if (node.size > chunkSize * CHUNK_INDEX_MAX)
+      throw new ImageError(
+        'IMAGE_TOO_LARGE',
+        `${node.sourcePath}: ${node.size} bytes: use a larger --chunk-size`,
+      );
+    const chunks: StoredChunk[] = [];
+    for (let offset = 0; offset < node.size; offset += chunkSize) {
+      const bytes = this.#scratch.subarray(0, Math.min(chunkSize, node.size - offset));
+      const isHole = stream.hole >= chunkSize;
+      if (isHole && this.#zeros !== null) {
+        stream.skipHole(chunkSize);
+        chunks.push(this.#duplicate(this.#zeros));
+      } else {
+        await stream.read(bytes);
+        const chunk = this.#find(bytes) ?? (await this.#store(bytes));
+        if (isHole) this.#zeros = chunk;
+        chunks.push(chunk);
+      }
+      const turn = turns.next();
+      if (turn !== undefined) await turn;
+    }
+    node.chunks = chunks;
+  }
+
+  /** The chunk that is all zeros, once a hole has needed it. */
+  #zeros: StoredChunk | null = null;
+
+  #duplicate(known: StoredChunk): StoredChunk {
+    this.#options.onChunk?.(known.uncompressedSize);
+    this.duplicates++;
+    this.duplicateBytes += known.uncompressedSize;
+    return known;
   }
 
   /** Waits for everything in flight. */

@@ -4,17 +4,17 @@ import { FEATURES_V5, FEATURES_V6, type ImageBlob, PLAIN_BLOB, writeChunkInfo } 
 import { type Destination, OutputFile } from './blob-writer.ts';
 import { Chunker } from './chunker.ts';
 import type { BuildCompressor } from './compress.ts';
-import { assignInodes, isRegular, type NumberedTree } from './node.ts';
+import { assignInodes, type ImageNode, isRegular, type NumberedTree } from './node.ts';
 import { matchPrefetch, type PrefetchMatch } from './prefetch.ts';
+import type { TreeSource } from './tree-source.ts';
 import { Turns } from './turns.ts';
-import { type WhiteoutSpec, walk } from './walk.ts';
+import type { WhiteoutSpec } from './walk.ts';
 import { writeBootstrapV5 } from './write-v5.ts';
 import { type BootstrapOptions, writeBootstrapV6 } from './write-v6.ts';
 
 /** What `create` builds and where it goes. */
 export interface CreateOptions {
-  /** Directory, raw bytes. */
-  readonly source: Buffer;
+  readonly source: TreeSource;
   readonly fsVersion: 5 | 6;
   readonly compressor: BuildCompressor;
   readonly digester: DigestAlgorithm;
@@ -56,28 +56,20 @@ export interface CreateResult {
 }
 
 /**
- * Builds an image of a directory. Both files appear complete under their names or not at all. Throws ImageError; aborting
+ * Builds an image of a tree. Both files appear complete under their names or not at all. Throws ImageError; aborting
  * the signal ends the build with IMAGE_ABORTED.
  */
 export async function create(options: CreateOptions): Promise<CreateResult> {
   const progress: Progress = { entries: 0, bytes: 0, bytesTotal: 0 };
   const turns = new Turns(options.signal);
-  const root = await walk(options.source, {
-    whiteoutSpec: options.whiteoutSpec,
-    explicitUidGid: options.explicitUidGid,
-    onEntry: () => {
-      progress.entries++;
-      options.onProgress?.(progress);
-      return turns.next();
-    },
-  });
-  turns.check();
-  const tree = assignInodes(root);
-  const prefetch = matchPrefetch(tree, options.prefetchPatterns);
-  progress.bytesTotal = dataSize(tree);
-  const blobOut = new OutputFile(options.blob);
+  const data = new BlobData(options, progress, turns);
   try {
-    const { blob, chunker } = await storeData(prefetch, blobOut, options, progress, turns);
+    const tree = assignInodes(await readTree(data, options, progress, turns));
+    const prefetch = matchPrefetch(tree, options.prefetchPatterns);
+    progress.bytesTotal = dataSize(tree);
+    const { chunker, out } = data.open();
+    for (const node of prefetch.dataOrder) await chunker.add(node);
+    const blob = await finishBlob(chunker, out, options, turns);
     const path = writeBootstrap(tree, prefetch, blob, options);
     return {
       bootstrapPath: path.path,
@@ -92,18 +84,34 @@ export async function create(options: CreateOptions): Promise<CreateResult> {
       dataSize: progress.bytesTotal,
     };
   } finally {
-    blobOut.discard();
+    data.discard();
   }
 }
 
-async function storeData(
-  prefetch: PrefetchMatch,
-  out: OutputFile,
-  options: CreateOptions,
-  progress: Progress,
-  turns: Turns,
-): Promise<{ blob: ImageBlob | null; chunker: Chunker }> {
-  const chunker = new Chunker(out, {
+/** The blob in the making. The file is made when it is first needed: a source that is refused leaves no trace. */
+class BlobData {
+  readonly #make: () => { out: OutputFile; chunker: Chunker };
+  #opened: { out: OutputFile; chunker: Chunker } | null = null;
+
+  constructor(options: CreateOptions, progress: Progress, turns: Turns) {
+    this.#make = () => {
+      const out = new OutputFile(options.blob);
+      return { out, chunker: newChunker(out, options, progress, turns) };
+    };
+  }
+
+  open(): { readonly out: OutputFile; readonly chunker: Chunker } {
+    this.#opened ??= this.#make();
+    return this.#opened;
+  }
+
+  discard(): void {
+    this.#opened?.out.discard();
+  }
+}
+
+function newChunker(out: OutputFile, options: CreateOptions, progress: Progress, turns: Turns): Chunker {
+  return new Chunker(out, {
     chunkSize: options.chunkSize,
     compressor: options.compressor,
     digester: options.digester,
@@ -114,12 +122,37 @@ async function storeData(
       options.onProgress?.(progress);
     },
   });
-  for (const node of prefetch.dataOrder) await chunker.add(node);
+}
+
+async function readTree(
+  data: BlobData,
+  options: CreateOptions,
+  progress: Progress,
+  turns: Turns,
+): Promise<ImageNode> {
+  const { explicitUidGid, whiteoutSpec, signal } = options;
+  const onEntry = (): Promise<void> | undefined => {
+    progress.entries++;
+    options.onProgress?.(progress);
+    return turns.next();
+  };
+  const chunker = (): Chunker => data.open().chunker;
+  const root = await options.source.read({ chunker, explicitUidGid, whiteoutSpec, onEntry, signal });
+  turns.check();
+  return root;
+}
+
+async function finishBlob(
+  chunker: Chunker,
+  out: OutputFile,
+  options: CreateOptions,
+  turns: Turns,
+): Promise<ImageBlob | null> {
   await chunker.finish();
   turns.check();
   if (chunker.chunks.length === 0) {
     out.discard();
-    return { blob: null, chunker };
+    return null;
   }
   const chunkInfo = options.fsVersion === 6 ? await writeChunkInfo(out, chunker, options.compressor) : {};
   const compressedSize = out.size;
@@ -135,7 +168,7 @@ async function storeData(
     compressor: options.compressor,
     digester: options.digester,
   };
-  return { blob, chunker };
+  return blob;
 }
 
 function writeBootstrap(

@@ -1,27 +1,24 @@
 import { type BigIntStats, lstatSync, readdirSync, readlinkSync } from 'node:fs';
 import { readXattrs, type Xattr } from '../native/xattr.ts';
 import { NAME_MAX } from '../wire/rafs/flags.ts';
-import { xattrPrefixes } from '../wire/rafs/xattr.ts';
 import { ImageError, reason } from './error.ts';
 import { FileType, type ImageNode, newNode } from './node.ts';
+import type { TreeContext, TreeSource } from './tree-source.ts';
+import { checkXattrs } from './xattr-rules.ts';
 
 /** How layers say that a lower file is gone: OCI names, overlayfs devices, or not at all. */
 export type WhiteoutSpec = 'oci' | 'overlayfs' | 'none';
 
 /** What `walk` takes from the tree. */
-export interface WalkOptions {
-  readonly whiteoutSpec: WhiteoutSpec;
-  /** Keep owners; otherwise everything belongs to 0:0. */
-  readonly explicitUidGid: boolean;
-  /** Called for every entry. A promise is awaited, so that a long walk can let signals in; it throws to stop the walk. */
-  readonly onEntry?: () => Promise<void> | undefined;
-}
+export type WalkOptions = Pick<TreeContext, 'whiteoutSpec' | 'explicitUidGid' | 'onEntry'>;
 
-/** XATTR_NAME_MAX of Linux and the value size which both versions' fields and readers take. */
-const XATTR_NAME_MAX = 255;
-const XATTR_VALUE_MAX = 0x10000;
 const WHITEOUT_PREFIX = Buffer.from('.wh.');
 const SLASH = Buffer.from('/');
+
+/** A directory as the source of an image. */
+export function directorySource(path: Buffer): TreeSource {
+  return { read: (context) => walk(path, context) };
+}
 
 /**
  * Reads a directory tree, names as raw bytes, without following links. Throws ImageError naming the path that cannot be
@@ -102,28 +99,8 @@ function xattrsOf(path: Buffer, root: boolean): Xattr[] {
   } catch (cause) {
     throw unreadable(path, cause);
   }
-  for (const { name, value } of xattrs) {
-    const where = `${text(path)}: extended attribute ${text(name)}`;
-    if (!isStorable(name)) {
-      throw new ImageError(
-        'IMAGE_BAD_XATTR',
-        `${where}: images hold user., trusted., security. and POSIX ACL attributes only`,
-      );
-    }
-    if (name.length > XATTR_NAME_MAX)
-      throw new ImageError('IMAGE_BAD_XATTR', `${where}: name longer than ${XATTR_NAME_MAX} bytes`);
-    if (value.length > XATTR_VALUE_MAX)
-      throw new ImageError('IMAGE_BAD_XATTR', `${where}: value longer than ${XATTR_VALUE_MAX} bytes`);
-  }
+  checkXattrs(text(path), xattrs);
   return xattrs;
-}
-
-function isStorable(name: Buffer): boolean {
-  return xattrPrefixes.some((prefix) => {
-    if (prefix === undefined) return false;
-    const whole = prefix[prefix.length - 1] !== 0x2e;
-    return whole ? name.equals(prefix) : name.subarray(0, prefix.length).equals(prefix);
-  });
 }
 
 /** Whiteouts belong to layers, not to the file system which an image shows. */

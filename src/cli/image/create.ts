@@ -5,7 +5,9 @@ import { type BuildCompressor, buildCompressors } from '../../image/compress.ts'
 import { type CreateOptions, type CreateResult, create, type Progress } from '../../image/create.ts';
 import { outputJson } from '../../image/output.ts';
 import { parsePrefetchList } from '../../image/prefetch.ts';
-import type { WhiteoutSpec } from '../../image/walk.ts';
+import { tarSource } from '../../image/tar/tar-source.ts';
+import type { TreeSource } from '../../image/tree-source.ts';
+import { directorySource, type WhiteoutSpec } from '../../image/walk.ts';
 import type { DigestAlgorithm } from '../../lib/digest.ts';
 import { abortOnSignals, isTalkative, logLevelOption, mebibytes, version } from './common.ts';
 
@@ -15,8 +17,19 @@ const CHUNK_SIZE_MAX = 0x1000000;
 const PROGRESS_AFTER_MS = 2000;
 const PROGRESS_EVERY_MS = 200;
 
+/** Kinds of sources. What a tar is compressed with is found out, as by the original. */
+const sources: Readonly<Record<string, (path: Buffer) => TreeSource>> = {
+  directory: directorySource,
+  'dir-rafs': directorySource,
+  'tar-rafs': tarSource,
+  'targz-rafs': tarSource,
+  'estargz-rafs': tarSource,
+};
+const STANDARD_INPUT: readonly string[] = ['-', '/dev/stdin', '/dev/fd/0', '/proc/self/fd/0'];
+
 interface CreateFlags {
   readonly type: string;
+  readonly sourceType?: string;
   readonly bootstrap?: string;
   readonly blob?: string;
   readonly blobDir?: string;
@@ -38,6 +51,8 @@ Examples:
     nydus-image create -v 5 --compressor lz4_block --repeatable -B image.boot -D blobs -J out.json ./rootfs
   Read /usr/bin ahead when the image is mounted:
     echo /usr/bin | nydus-image create --prefetch-policy fs -B image.boot -D blobs ./rootfs
+  Image of a layer, which arrives as a stream (tar, tar.gz or eStargz: it is found out):
+    curl -L REGISTRY/layer.tar.gz | nydus-image create -t targz-rafs -B image.boot -D blobs -
 `;
 
 function parseChunkSize(text: string): number {
@@ -52,12 +67,10 @@ function parseChunkSize(text: string): number {
 export function createCommand(): Command {
   return (
     new Command('create')
-      .description('Build an image (bootstrap and data blob) of a directory.')
-      .argument('<source>', 'directory to build from')
+      .description('Build an image (bootstrap and data blob) of a directory or a tar.')
+      .argument('<source>', 'directory; or a tar: a file, a named pipe, or - for standard input')
       .addOption(
-        new Option('-t, --type <type>', 'kind of source')
-          .choices(['directory', 'dir-rafs'])
-          .default('dir-rafs'),
+        new Option('-t, --type <type>', 'kind of source').choices(Object.keys(sources)).default('dir-rafs'),
       )
       .option(
         '-B, --bootstrap <file>',
@@ -100,7 +113,7 @@ export function createCommand(): Command {
       .option('-J, --output-json <file>', 'write what was built as JSON')
       .addOption(logLevelOption())
       // Spellings which callers of the original use.
-      .addOption(new Option('--source-type <type>').choices(['directory', 'dir-rafs']).hideHelp())
+      .addOption(new Option('--source-type <type>').choices(Object.keys(sources)).hideHelp())
       .addOption(new Option('--disable-check').hideHelp())
       .addHelpText('after', EXAMPLES)
       .action(runCreate)
@@ -121,11 +134,17 @@ function destinations(flags: CreateFlags, command: Command): { bootstrap: Destin
   };
 }
 
+function sourceOf(path: string, flags: CreateFlags, command: Command): TreeSource {
+  if (flags.prefetchPolicy !== 'none' && STANDARD_INPUT.includes(path))
+    command.error('error: standard input cannot be both the source and the list of --prefetch-policy');
+  return sources[flags.sourceType ?? flags.type]!(Buffer.from(path));
+}
+
 async function runCreate(source: string, flags: CreateFlags, command: Command): Promise<void> {
   const started = performance.now();
   const options: CreateOptions = {
     ...destinations(flags, command),
-    source: Buffer.from(source),
+    source: sourceOf(source, flags, command),
     fsVersion: flags.fsVersion === '5' ? 5 : 6,
     compressor: flags.compressor,
     digester: flags.digester,
@@ -153,9 +172,11 @@ function progressLine(started: number): (progress: Progress) => void {
     const now = performance.now();
     if (now < next) return;
     next = now + PROGRESS_EVERY_MS;
-    const line =
-      bytesTotal === 0 ? `${entries} files found` : `${mebibytes(bytes)} of ${mebibytes(bytesTotal)}`;
-    process.stderr.write(`\r\x1b[K${line}`);
+    const found = `${entries} files found`;
+    const rate = `${mebibytes((bytes * 1000) / (now - started))}/s`;
+    // How large a tar is shows when it ends.
+    const stored = bytesTotal === 0 ? mebibytes(bytes) : `${mebibytes(bytes)} of ${mebibytes(bytesTotal)}`;
+    process.stderr.write(`\r\x1b[K${bytes === 0 ? found : `${found}, ${stored}, ${rate}`}`);
   };
 }
 

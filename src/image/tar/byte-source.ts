@@ -140,10 +140,19 @@ const GZIP_MAGIC = Buffer.from([0x1f, 0x8b, 0x08]);
 const MAGIC_SIZE = 6;
 
 /**
- * The plain bytes of a source that is gzip, of one member or several, or plain already. Closing it closes `source`.
- * Throws ImageError for what another program compressed.
+ * The plain bytes of a source that is gzip, of one member or several, or plain already. Closing it closes `source`, and so
+ * does a failure. Throws ImageError for what another program compressed.
  */
 export async function openDecompressed(source: ByteSource): Promise<ByteSource> {
+  try {
+    return await decompressed(source);
+  } catch (error) {
+    source.close();
+    throw error;
+  }
+}
+
+async function decompressed(source: ByteSource): Promise<ByteSource> {
   const whole = await peek(source, MAGIC_SIZE);
   const magic = whole.first;
   if (magic.subarray(0, GZIP_MAGIC.length).equals(GZIP_MAGIC)) return new GunzipSource(whole);

@@ -16,7 +16,7 @@ import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { type CreateOptions, create } from '../../../src/image/create.ts';
 import { assignInodes, type ImageNode } from '../../../src/image/node.ts';
-import { walk } from '../../../src/image/walk.ts';
+import { directorySource, walk } from '../../../src/image/walk.ts';
 import { decodeChunk } from '../../../src/wire/rafs/chunk.ts';
 import { decodeBlobsV5, decodeSuperblockV5 } from '../../../src/wire/rafs/superblock-v5.ts';
 import { decodeBlobsV6, decodeSuperblockV6 } from '../../../src/wire/rafs/superblock-v6.ts';
@@ -33,7 +33,7 @@ afterEach(() => rmSync(dir, { recursive: true, force: true }));
 
 function options(changes: Partial<CreateOptions> = {}): CreateOptions {
   return {
-    source: Buffer.from(source),
+    source: directorySource(Buffer.from(source)),
     fsVersion: 6,
     compressor: 'none',
     digester: 'blake3',
