@@ -1,5 +1,5 @@
 import { checkBlob } from './blob-error.ts';
-import { decodeText, readU64 } from './rafs/bytes.ts';
+import { decodeText, readU64, writeU64 } from './rafs/bytes.ts';
 
 /** A row of a blob's table of contents. storage/src/meta/toc.rs. */
 export const TocEntryLayout = {
@@ -42,6 +42,25 @@ const compressorByFlag = new Map([
   [2, 'zstd'],
   [4, 'lz4_block'],
 ] as const);
+
+const flagByCompressor = { none: 1, zstd: 2, lz4_block: 4 } as const;
+
+/** The rows of a table of contents, 128 bytes each; names must be at most 16 bytes long. */
+export function encodeToc(entries: readonly TocEntry[]): Uint8Array {
+  const T = TocEntryLayout;
+  const bytes = new Uint8Array(entries.length * T.size);
+  const view = new DataView(bytes.buffer);
+  for (const [i, entry] of entries.entries()) {
+    const at = i * T.size;
+    view.setUint32(at + T.flags, flagByCompressor[entry.compressor], true);
+    bytes.set(new TextEncoder().encode(entry.name).subarray(0, T.nameSize), at + T.name);
+    bytes.set(entry.digest, at + T.digest);
+    writeU64(view, at + T.compressedOffset, entry.compressedOffset);
+    writeU64(view, at + T.compressedSize, entry.compressedSize);
+    writeU64(view, at + T.uncompressedSize, entry.uncompressedSize);
+  }
+  return bytes;
+}
 
 /** Decodes all rows of `bytes` and checks that their sections lie within the first `blobSize` bytes. Throws BlobError. */
 export function decodeToc(bytes: Uint8Array, blobSize: number): TocEntry[] {

@@ -1,9 +1,11 @@
 import { describe, expect, it } from 'vitest';
 import {
+  ChunkInfoFlag,
   decodeChunkInfo,
   decodeChunkInfoHeader,
   encodeChunkInfoHeader,
 } from '../../../src/wire/blob-meta.ts';
+import { encodeBatchContext, encodeChunkInfoV2 } from '../../../src/wire/rafs/encode-blob-meta.ts';
 import { BlobFeature } from '../../../src/wire/rafs/flags.ts';
 
 const header = {
@@ -123,5 +125,47 @@ describe('a zran context', () => {
   ])('with %s is refused', (_, at, value, message) => {
     const info = with_((view) => view.setUint32(at, value, true));
     expect(() => decodeChunkInfo(info, head, { ...zran, compressedSize: 300 })).toThrow(message);
+  });
+});
+
+describe('an encoded 24-byte entry', () => {
+  const decode = (
+    flags: number,
+    features: number,
+    compressedSize: number,
+    dataLow: number,
+    dataHigh: number,
+  ) => {
+    const info = new Uint8Array(24 + 2 * 40);
+    const view = new DataView(info.buffer);
+    encodeChunkInfoV2(view, 0, {
+      uncompressedOffset: 0xf_1234_5000,
+      uncompressedSize: 0x100_0000,
+      compressedOffset: 0xf1_2345_6789,
+      compressedSize,
+      flags,
+      dataLow,
+      dataHigh,
+    });
+    encodeBatchContext(view, 24, { compressedSize: 9, uncompressedSize: 0x1000 });
+    encodeBatchContext(view, 64, { compressedSize: 0x12345, uncompressedSize: 0x1800000 });
+    const head = { ...header, contextOffset: 24, contextSize: 80, contextCount: 2, count: 2 };
+    const room = { chunkCount: 1, compressedSize: 2 ** 40, uncompressedSize: 2 ** 40 };
+    return decodeChunkInfo(info, head, { ...room, features: V2 | features });
+  };
+
+  it('keeps the largest sizes and offsets, and the CRC', () => {
+    const table = decode(ChunkInfoFlag.hasCrc32c | ChunkInfoFlag.compressed, 0, 0xffffff, 0xdeadbeef, 0);
+    expect(table.uncompressedOffset(0)).toBe(0xf_1234_5000);
+    expect(table.uncompressedSize(0)).toBe(0x100_0000);
+    expect(table.compressedOffset(0)).toBe(0xf1_2345_6789);
+    expect(table.compressedSize(0)).toBe(0xffffff);
+    expect([table.flags(0), table.crc32c(0)]).toEqual([0x11, 0xdeadbeef]);
+  });
+
+  it('of a batch names its context and its place there', () => {
+    const table = decode(ChunkInfoFlag.batch | ChunkInfoFlag.compressed, BlobFeature.batch, 0, 0x800000, 1);
+    expect([table.context(0), table.contextPosition(0)]).toEqual([1, 0x800000]);
+    expect([table.batchCompressedSize(1), table.batchUncompressedSize(1)]).toEqual([0x12345, 0x1800000]);
   });
 });

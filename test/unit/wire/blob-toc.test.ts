@@ -1,5 +1,10 @@
-import { expect, it } from 'vitest';
-import { decodeToc, decodeTrailingTarHeader, encodeTrailingTarHeader } from '../../../src/wire/blob-toc.ts';
+import { expect, it, test } from 'vitest';
+import {
+  decodeToc,
+  decodeTrailingTarHeader,
+  encodeToc,
+  encodeTrailingTarHeader,
+} from '../../../src/wire/blob-toc.ts';
 
 function entry(flags: number, name: string, offset: number, csize: number): Buffer {
   const bytes = Buffer.alloc(128);
@@ -70,4 +75,16 @@ it.each([0, 1, 2 ** 33 - 1, 2 ** 33, 2 ** 40 + 77])('a trailing header of %i byt
   const header = encodeTrailingTarHeader('image.blob', size);
   expect(header.length).toBe(512);
   expect(decodeTrailingTarHeader(header)).toEqual({ name: 'image.blob', size });
+});
+
+test('a table of contents reads back, names as long as they can be', () => {
+  const entries = (['none', 'zstd', 'lz4_block'] as const).map((compressor, i) => ({
+    name: ['image.blob', 'blob.meta.header', 'image.boot'][i]!,
+    compressor,
+    digest: new Uint8Array(32).fill(i + 1),
+    compressedOffset: 2 ** 40 + i,
+    compressedSize: 100 * i,
+    uncompressedSize: 2 ** 33 * i,
+  }));
+  expect(decodeToc(encodeToc(entries), 2 ** 41)).toEqual(entries);
 });
