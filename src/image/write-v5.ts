@@ -6,12 +6,12 @@ import {
   encodeInodeV5,
   encodeSuperblockV5,
 } from '../wire/rafs/encode-v5.ts';
-import { INODE_OFFSET_UNIT_V5, InodeFlagV5, InodeV5 } from '../wire/rafs/inode-v5.ts';
+import { INODE_OFFSET_UNIT_V5, InodeFlagV5, InodeV5, NO_DEVICE } from '../wire/rafs/inode-v5.ts';
 import { ExtBlobV5, SuperblockV5 } from '../wire/rafs/superblock-v5.ts';
 import { XattrPairV5, XattrTableV5 } from '../wire/rafs/xattr.ts';
 import { ImageError } from './error.ts';
 import { type LayoutV5, layoutV5, xattrPairsSizeV5, xattrTableSizeV5 } from './layout-v5.ts';
-import { type ImageNode, isDirectory, isSymlink, type NumberedTree } from './node.ts';
+import { type ImageNode, isDirectory, isRegular, isSymlink, type NumberedTree } from './node.ts';
 import { type BootstrapOptions, superFlags } from './write-v6.ts';
 
 /** Readers refuse larger ones. */
@@ -57,6 +57,16 @@ export function writeBootstrapV5(tree: NumberedTree, options: BootstrapOptions):
   return out;
 }
 
+function flagsOf(node: ImageNode): number {
+  // Its rdev tells a file that came in a tar, also when it has been loaded from an image.
+  const isLink = isRegular(node) && node.nlink > 1 && node.rdev === NO_DEVICE;
+  return (
+    (isSymlink(node) ? InodeFlagV5.symlink : 0) |
+    (isLink ? InodeFlagV5.hardlink : 0) |
+    (node.xattrs.length > 0 ? InodeFlagV5.xattr : 0)
+  );
+}
+
 function writeRecord(
   out: Buffer,
   view: DataView,
@@ -70,7 +80,7 @@ function writeRecord(
     ...node,
     digest: layout.digests.get(node)!,
     blocks: Math.ceil((node.size + align8(xattrSize)) / SECTOR),
-    flags: (isSymlink(node) ? InodeFlagV5.symlink : 0) | (xattrSize > 0 ? InodeFlagV5.xattr : 0),
+    flags: flagsOf(node),
     childCount: isDirectory(node) ? node.children.length : node.chunks.length,
     nameSize: node.name.length,
     symlinkSize: node.target.length,

@@ -1,4 +1,5 @@
 import { NAME_MAX } from '../../wire/rafs/flags.ts';
+import { NO_DEVICE } from '../../wire/rafs/inode-v5.ts';
 import { TarType } from '../../wire/tar.ts';
 import { ImageError } from '../error.ts';
 import { FileType, type ImageNode, isDirectory, isRegular, newNode } from '../node.ts';
@@ -10,8 +11,6 @@ const PATH_BYTES_MAX = 4095;
 /** The tree is built in memory: what a layer honestly has, many times over. */
 const ENTRIES_MAX = 1 << 22;
 const METADATA_BYTES_MAX = 1 << 29;
-/** What the original gives a node that is no device. */
-const NO_DEVICE = 0xffffffff;
 const U32_MAX = 0xffffffff;
 /** Larger numbers do not fit the 32 bits of an image: 12 bits of major, 20 of minor. */
 const MAJOR_MAX = 0xfff;

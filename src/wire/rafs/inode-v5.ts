@@ -27,6 +27,8 @@ export const InodeV5 = {
 
 /** Flags of a v5 inode. `hardlink` is set by the tar builder only; readers go by nlink. */
 export const InodeFlagV5 = { symlink: 1, hardlink: 2, xattr: 4, hasHole: 8 } as const;
+/** The rdev that the tar builder gives to what is no device; the directory builder gives 0. */
+export const NO_DEVICE = 0xffffffff;
 
 /** Inode table entry: offset of the record divided by this. */
 export const INODE_OFFSET_UNIT_V5 = 8;
