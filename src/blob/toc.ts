@@ -61,6 +61,26 @@ export async function extractBootstrap(
   return readSection(source, objectId, entry!, codecs);
 }
 
+/**
+ * SHA-256 of a blob's table of contents with its tar header, and their size, as blob rows have them; null if the blob does not end with one.
+ * Rejects with SourceError, or BlobError when the header claims more than there is.
+ */
+export async function readTocDigest(
+  source: BlobSource,
+  objectId: string,
+): Promise<{ digest: Uint8Array; size: number } | null> {
+  const blobSize = await source.size(objectId);
+  if (blobSize < TAR_HEADER_BYTES) return null;
+  const end = blobSize - TAR_HEADER_BYTES;
+  const header = decodeTrailingTarHeader(await readAt(source, objectId, end, TAR_HEADER_BYTES));
+  if (header?.name !== Section.toc) return null;
+  const most = Math.min(end, TOC_BYTES_MAX - TAR_HEADER_BYTES);
+  checkBlob(header.size <= most, 'BLOB_BAD_TOC', `${header.name} size`, header.size, `at most ${most}`);
+  const size = header.size + TAR_HEADER_BYTES;
+  const bytes = await readAt(source, objectId, blobSize - size, size);
+  return { digest: createHash('sha256').update(bytes).digest(), size };
+}
+
 /** Rows of the table that ends at `end`. */
 async function readToc(source: BlobSource, objectId: string, end: number, size: number): Promise<TocEntry[]> {
   checkBlob(

@@ -1,12 +1,12 @@
 import { Command, CommanderError } from 'commander';
 import { logLevelOption, version } from './image/common.ts';
 import { createCommand } from './image/create.ts';
+import { mergeCommand } from './image/merge.ts';
 import { statCommand } from './image/stat.ts';
 
 /** Subcommands of the original which this program does not have. */
 const UNSUPPORTED: readonly string[] = [
   'chunkdict',
-  'merge',
   'check',
   'inspect',
   'compact',
@@ -23,7 +23,7 @@ function program(): Command {
     .version(version(), '-V, --version')
     .addOption(logLevelOption())
     .exitOverride();
-  for (const command of [createCommand(), statCommand()])
+  for (const command of [createCommand(), mergeCommand(), statCommand()])
     root.addCommand(command.copyInheritedSettings(root));
   for (const name of UNSUPPORTED) {
     root

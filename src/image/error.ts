@@ -6,6 +6,7 @@ export type ImageErrorCode =
   | 'IMAGE_BAD_XATTR'
   | 'IMAGE_TOO_LARGE'
   | 'IMAGE_DAMAGED'
+  | 'IMAGE_INCOMPATIBLE'
   | 'IMAGE_WRITE'
   | 'IMAGE_ABORTED';
 

@@ -13,15 +13,19 @@ import { LocalfsSource } from '../source/localfs.ts';
 import { decodeChunk } from '../wire/rafs/chunk.ts';
 import { RafsError } from '../wire/rafs/error.ts';
 import { BlobFeature, SuperFlag } from '../wire/rafs/flags.ts';
+import { INODE_OFFSET_UNIT_V5, InodeV5 } from '../wire/rafs/inode-v5.ts';
+import { ExtendedInode, INODE_SLOT } from '../wire/rafs/inode-v6.ts';
 import type { StoredChunk } from './chunker.ts';
 import { ImageError, reason } from './error.ts';
-import { type ImageNode, isDirectory, isRegular, isSymlink, newNode } from './node.ts';
+import { FileType, type ImageNode, isDirectory, isRegular, isSymlink, newNode } from './node.ts';
 
 /** An image read back into the form that a build works on. */
 export interface LoadedImage {
   /** The file it was read from. */
   readonly path: string;
   readonly bootstrap: Bootstrap;
+  /** Whether that file is a blob with the bootstrap at its end. */
+  readonly inlined: boolean;
   /** Aliases of a hard link are nodes of their own with one `linkKey` and one array of chunks. Not numbered: see `assignInodes`. */
   readonly root: ImageNode;
   /** Each distinct chunk once, in no particular order. `blobIndex` is the place in `bootstrap.blobs`. */
@@ -41,9 +45,13 @@ const DIGEST_BYTES = 32;
  * with RafsError, BlobError or ImageError.
  */
 export async function readBootstrap(path: string): Promise<Bootstrap> {
+  return (await findBootstrap(path)).bootstrap;
+}
+
+async function findBootstrap(path: string): Promise<{ bootstrap: Bootstrap; inlined: boolean }> {
   const bytes = readFile(path);
   try {
-    return openBootstrap(bytes, path);
+    return { bootstrap: openBootstrap(bytes, path), inlined: false };
   } catch (error) {
     if (!(error instanceof RafsError) || error.code !== 'RAFS_NOT_A_BOOTSTRAP') throw error;
     const inlined = await inlinedBootstrap(path).catch((cause: Error) => {
@@ -51,15 +59,15 @@ export async function readBootstrap(path: string): Promise<Bootstrap> {
         cause,
       });
     });
-    return openBootstrap(inlined, path);
+    return { bootstrap: openBootstrap(inlined, path), inlined: true };
   }
 }
 
 /** Reads a whole image. `layer` is given to every node. Rejects as `readBootstrap`, and with ImageError IMAGE_DAMAGED naming path and fault. */
 export async function loadImage(path: string, layer = 0): Promise<LoadedImage> {
-  const bootstrap = await readBootstrap(path);
+  const { bootstrap, inlined } = await findBootstrap(path);
   const loader = new TreeLoader(bootstrap, path, layer);
-  return { path, bootstrap, root: loader.load(), chunks: loader.chunks };
+  return { path, bootstrap, inlined, root: loader.load(), chunks: loader.chunks };
 }
 
 function readFile(path: string): ArrayBuffer {
@@ -171,7 +179,7 @@ class TreeLoader {
       uid: attr.uid,
       gid: attr.gid,
       size: attr.size,
-      rdev: attr.rdev,
+      rdev: this.#rdev(lo, attr.mode),
       mtimeSec: BigInt(attr.mtime),
       mtimeNs: attr.mtimeNs,
       nlink: attr.nlink,
@@ -182,6 +190,20 @@ class TreeLoader {
     node.xattrs = this.#xattrs(lo, path);
     if (isRegular(node)) node.chunks = this.#chunksOf(lo, path, node.size);
     return node;
+  }
+
+  /** The stored field, which in v5 and of pipes and sockets is not 0 after every build. The inode has been checked. */
+  #rdev(lo: number, mode: number): number {
+    const { view } = this.#bootstrap;
+    if (this.#bootstrap.version === 5) {
+      const { inodeTableOffset } = this.#bootstrap.superblock;
+      const record = view.getUint32(inodeTableOffset + (lo - 1) * 4, true) * INODE_OFFSET_UNIT_V5;
+      return view.getUint32(record + InodeV5.rdev, true);
+    }
+    const type = mode & FileType.mask;
+    if (type === FileType.regular || type === FileType.directory || type === FileType.symlink) return 0;
+    const { metaBlockAddress, blockSize } = this.#bootstrap.superblock;
+    return view.getUint32(metaBlockAddress * blockSize + lo * INODE_SLOT + ExtendedInode.union, true);
   }
 
   #target(lo: number, path: Buffer, size: number): Buffer {

@@ -90,6 +90,17 @@ export function isSymlink(node: ImageNode): boolean {
   return (node.mode & FileType.mask) === FileType.symlink;
 }
 
+/** Every node in the order in which `assignInodes` numbers them. */
+export function* inOrder(root: ImageNode): Generator<ImageNode> {
+  yield root;
+  const directories = [root];
+  for (let directory = directories.pop(); directory !== undefined; directory = directories.pop()) {
+    yield* directory.children;
+    // The last one pushed is the next: in reverse order, so that the first child's subtree comes first.
+    for (const child of directory.children.toReversed()) if (isDirectory(child)) directories.push(child);
+  }
+}
+
 /** The numbered tree. */
 export interface NumberedTree {
   readonly root: ImageNode;
@@ -115,6 +126,9 @@ export function assignInodes(root: ImageNode): NumberedTree {
       byIndex.push(child);
       child.index = child.ino = byIndex.length;
       child.parentIno = directory.ino;
+      // A tree may be numbered again when some of its files are gone.
+      child.first = child;
+      child.nlink = 1;
       if (isDirectory(child)) directories++;
       if (!isRegular(child) || !joinAlias(child, aliases)) inodesCount++;
     }

@@ -9,7 +9,7 @@ import {
   encodeExtendedInodeV6,
   encodeSuperblockV6,
 } from '../wire/rafs/encode-v6.ts';
-import { type Compressor, compressors, digesters, SuperFlag } from '../wire/rafs/flags.ts';
+import { BlobFeature, type Compressor, compressors, digesters, SuperFlag } from '../wire/rafs/flags.ts';
 import { CHUNK_FORMAT_INDEXES, DataLayout, Dirent, INODE_SLOT } from '../wire/rafs/inode-v6.ts';
 import { BlobRowV6, DeviceV6 } from '../wire/rafs/superblock-v6.ts';
 import { XattrBodyV6, XattrEntryV6, xattrPrefixes } from '../wire/rafs/xattr.ts';
@@ -95,14 +95,20 @@ export function writeBootstrapV6(tree: NumberedTree, options: BootstrapOptions):
     encodeDeviceV6(view, i, { blobId: blob.id, blocks, mappedBlockAddress: mapped / BLOCK_SIZE });
     mapped += blocks * BLOCK_SIZE;
   }
-  const digestsInlined = blobs.length === 0 ? SuperFlag.inlinedChunkDigest : 0;
+  // As upstream, of no blobs it is said that all have their digests inlined.
+  const digestsInlined = blobs.every((blob) => (blob.features & BlobFeature.inlinedChunkDigest) !== 0)
+    ? SuperFlag.inlinedChunkDigest
+    : 0;
+  const cipher = blobs.some((blob) => blob.cipherKey !== null)
+    ? SuperFlag.encryptionAes128Xts
+    : SuperFlag.encryptionNone;
   encodeSuperblockV6(view, {
     rootNid: writer.nid(tree.root),
     inos: tree.byIndex.length,
     blocks: blobs.reduce((sum, blob) => sum + Math.floor(blob.uncompressedSize / BLOCK_SIZE), 0),
     metaBlockAddress: metaAddress / BLOCK_SIZE,
     extraDevices: blobs.length,
-    flags: superFlags(options, tree) | SuperFlag.encryptionNone | digestsInlined,
+    flags: superFlags(options, tree) | cipher | digestsInlined,
     chunkSize: options.chunkSize,
     blobTableOffset,
     blobTableSize: blobs.length * BlobRowV6.size,
@@ -133,13 +139,22 @@ interface ChunkEntry {
   readonly fileOffset: number;
 }
 
-/** Every chunk once, sorted by digest. */
+/**
+ * Every chunk once for each blob, sorted by digest and blob. Where two layers name the same blob its chunks are of two objects; of
+ * blobs without digests one row stands for all.
+ */
 function collectChunks(tree: NumberedTree, chunkSize: number): ChunkEntry[] {
-  const entries = new Map<StoredChunk, ChunkEntry>();
+  const entries = new Map<string, ChunkEntry>();
   for (const node of tree.byIndex) {
-    for (const [i, chunk] of node.chunks.entries()) entries.set(chunk, { chunk, fileOffset: i * chunkSize });
+    for (const [i, chunk] of node.chunks.entries()) {
+      const key = `${chunk.digest.toString('latin1')}${chunk.blobIndex}`;
+      entries.set(key, { chunk, fileOffset: i * chunkSize });
+    }
   }
-  return [...entries.values()].sort((a, b) => Buffer.compare(a.chunk.digest, b.chunk.digest));
+  const byBlob = (a: StoredChunk, b: StoredChunk): number => a.blobIndex - b.blobIndex;
+  return [...entries.values()].sort(
+    (a, b) => Buffer.compare(a.chunk.digest, b.chunk.digest) || byBlob(a.chunk, b.chunk),
+  );
 }
 
 class InodeWriter {

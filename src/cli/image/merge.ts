@@ -1,0 +1,202 @@
+import { readFileSync, statSync, writeFileSync } from 'node:fs';
+import { performance } from 'node:perf_hooks';
+import { Command, InvalidArgumentError, Option } from 'commander';
+import type { Destination } from '../../image/blob-writer.ts';
+import { ImageError } from '../../image/error.ts';
+import { type LayerSource, type MergeResult, merge } from '../../image/merge.ts';
+import { outputJson } from '../../image/output.ts';
+import { parsePrefetchList } from '../../image/prefetch.ts';
+import { blobSource, configOption, logFileOption } from './bootstrap-options.ts';
+import { parseChunkDict } from './chunk-dict.ts';
+import { abortOnSignals, isTalkative, logLevelOption, mebibytes, version } from './common.ts';
+
+/** Says that the layers do not go together; callers of the original then convert them anew. */
+const EXIT_INCOMPATIBLE = 2;
+/** A merge that takes longer says how far it is. */
+const PROGRESS_AFTER_MS = 2000;
+
+interface MergeFlags {
+  readonly bootstrap?: string;
+  readonly blobDir?: string;
+  readonly parentBootstrap?: string;
+  readonly chunkDict?: string;
+  readonly prefetchPolicy: 'none' | 'fs' | 'blob';
+  readonly blobDigests?: readonly string[];
+  readonly originalBlobIds?: readonly string[];
+  readonly blobSizes?: readonly number[];
+  readonly blobTocDigests?: readonly string[];
+  readonly blobTocSizes?: readonly number[];
+  readonly config?: string;
+  readonly outputJson?: string;
+}
+
+const EXAMPLES = `
+Sources are bootstraps, lowest layer first, or blobs with a bootstrap at their ends. The name of each file, without extensions, is taken
+for the id of its layer's blob. The lists have one item for each source, separated by commas.
+
+Examples:
+  The image of three layers:
+    nydus-image merge -B image.boot <id1>.boot <id2>.boot <id3>.boot
+  Bootstraps with names of their own:
+    nydus-image merge -B image.boot --original-blob-ids <id1>,<id2> lower.boot upper.boot
+  Layers built with --chunk-dict refer to its blobs, too:
+    nydus-image merge -B image.boot --chunk-dict bootstrap=dict.boot <id1> <id2>
+
+Exit status: 0 done, 1 failed, 2 the layers do not go together (format, chunk size, owners, digester).
+`;
+
+/** `nydus-image merge`. */
+export function mergeCommand(): Command {
+  return new Command('merge')
+    .description('Merge the bootstraps of layers into one of the whole image.')
+    .argument('<sources...>', 'bootstraps of the layers, lowest first')
+    .option(
+      '-B, --bootstrap <file>',
+      'where the merged bootstrap goes; without it, into --blob-dir, named by its SHA-256',
+    )
+    .option('-D, --blob-dir <dir>', 'directory for the merged bootstrap')
+    .option('--parent-bootstrap <file>', 'bootstrap of the image below the lowest layer')
+    .addOption(
+      new Option(
+        '--chunk-dict <image>',
+        '[bootstrap=]FILE: the image which the layers were built with',
+      ).argParser(parseChunkDict),
+    )
+    .addOption(
+      new Option('--prefetch-policy <policy>', 'fs: read ahead the paths on standard input, one a line')
+        .choices(['fs', 'blob', 'none'])
+        .default('none'),
+    )
+    .addOption(
+      new Option('--blob-digests <list>', "SHA-256 of the layers' blobs: their ids").argParser(texts),
+    )
+    .addOption(
+      new Option(
+        '--original-blob-ids <list>',
+        "ids of the layers' blobs, instead of their files' names",
+      ).argParser(texts),
+    )
+    .addOption(new Option('--blob-sizes <list>', "bytes of the layers' blobs").argParser(numbers))
+    .addOption(
+      new Option('--blob-toc-digests <list>', "SHA-256 of the blobs' tables of contents").argParser(texts),
+    )
+    .addOption(
+      new Option('--blob-toc-sizes <list>', 'bytes of these, tar header included').argParser(numbers),
+    )
+    .addOption(configOption())
+    .option('-J, --output-json <file>', 'write what was merged as JSON')
+    .addOption(logLevelOption())
+    .addOption(logFileOption())
+    .addHelpText('after', EXAMPLES)
+    .action(runMerge);
+}
+
+function texts(list: string): string[] {
+  return list.split(',').map((item) => item.trim());
+}
+
+function numbers(list: string): number[] {
+  return texts(list).map((item) => {
+    const value = /^\+?[0-9]+$/.test(item) ? Number(item) : Number.NaN;
+    if (Number.isSafeInteger(value)) return value;
+    throw new InvalidArgumentError(`${JSON.stringify(item)} must be a decimal number of bytes.`);
+  });
+}
+
+async function runMerge(sources: readonly string[], flags: MergeFlags, command: Command): Promise<void> {
+  const started = performance.now();
+  const bootstrap = destination(flags);
+  const blobs = flags.config === undefined ? null : await blobSource({ config: flags.config });
+  try {
+    const result = await merge({
+      layers: layersOf(sources, flags),
+      parent: flags.parentBootstrap || undefined,
+      chunkDict: flags.chunkDict,
+      bootstrap,
+      prefetchPatterns: patterns(flags),
+      blobs: blobs ?? undefined,
+      signal: abortOnSignals(),
+      onLayer: process.stderr.isTTY ? progressLine(started) : undefined,
+    });
+    if (process.stderr.isTTY) process.stderr.write('\r\x1b[K');
+    report(result, flags, command, (performance.now() - started) / 1000);
+  } catch (error) {
+    if (error instanceof ImageError && error.code === 'IMAGE_INCOMPATIBLE')
+      process.exitCode = EXIT_INCOMPATIBLE;
+    throw error;
+  } finally {
+    await blobs?.close();
+  }
+}
+
+function destination({ bootstrap, blobDir }: MergeFlags): Destination {
+  if (bootstrap !== undefined) return { kind: 'file', path: bootstrap };
+  if (blobDir === undefined) throw new Error('where does the bootstrap go? Give --bootstrap or --blob-dir');
+  if (!statSync(blobDir, { throwIfNoEntry: false })?.isDirectory())
+    throw new Error(`--blob-dir ${blobDir}: no such directory: make it first`);
+  return { kind: 'directory', path: blobDir };
+}
+
+/** With policy `blob` the list is read and unused, as by the original: blobs are not written here. */
+function patterns({ prefetchPolicy }: MergeFlags): string[] {
+  if (prefetchPolicy === 'none') return [];
+  const list = parsePrefetchList(readFileSync(0, 'utf8'));
+  return prefetchPolicy === 'fs' ? list : [];
+}
+
+function layersOf(sources: readonly string[], flags: MergeFlags): LayerSource[] {
+  const lists = {
+    originalId: listOf('--original-blob-ids', flags.originalBlobIds, sources),
+    digest: listOf('--blob-digests', flags.blobDigests, sources),
+    size: listOf('--blob-sizes', flags.blobSizes, sources),
+    tocDigest: listOf('--blob-toc-digests', flags.blobTocDigests, sources),
+    tocSize: listOf('--blob-toc-sizes', flags.blobTocSizes, sources),
+  };
+  return sources.map((path, i) => ({
+    path,
+    blob: {
+      originalId: lists.originalId?.[i],
+      digest: lists.digest?.[i],
+      size: lists.size?.[i],
+      tocDigest: lists.tocDigest?.[i],
+      tocSize: lists.tocSize?.[i],
+    },
+  }));
+}
+
+function listOf<T>(
+  flag: string,
+  list: readonly T[] | undefined,
+  sources: readonly string[],
+): readonly T[] | undefined {
+  if (list === undefined || list.length === sources.length) return list;
+  throw new Error(
+    `${flag} has ${list.length} items for ${sources.length} sources: give one for each, separated by commas`,
+  );
+}
+
+function progressLine(started: number): (done: number, total: number) => void {
+  return (done, total) => {
+    if (performance.now() - started >= PROGRESS_AFTER_MS)
+      process.stderr.write(`\r\x1b[K${done} of ${total} layers merged`);
+  };
+}
+
+function report(result: MergeResult, flags: MergeFlags, command: Command, seconds: number): void {
+  if (flags.outputJson !== undefined) {
+    const path = flags.bootstrap ?? result.bootstrapPath;
+    const json = outputJson(version(), path, result, result, seconds);
+    writeFileSync(flags.outputJson, `${JSON.stringify(json, null, 2)}\n`);
+  }
+  if (!isTalkative(command)) return;
+  const { bootstrapPath, bootstrapSize, blobIds, entries, inodes } = result;
+  process.stdout.write(
+    [
+      `bootstrap  ${bootstrapPath} (${mebibytes(bootstrapSize)})`,
+      `blobs      ${blobIds.join('\n           ') || 'none: no file has data'}`,
+      `files      ${entries} (${inodes} inodes)`,
+      `time       ${seconds.toFixed(1)} s`,
+      '',
+    ].join('\n'),
+  );
+}
