@@ -1,19 +1,13 @@
 import { Command, CommanderError } from 'commander';
+import { checkCommand } from './image/check.ts';
 import { logLevelOption, version } from './image/common.ts';
 import { createCommand } from './image/create.ts';
 import { mergeCommand } from './image/merge.ts';
+import { optimizeCommand } from './image/optimize.ts';
 import { statCommand } from './image/stat.ts';
 
 /** Subcommands of the original which this program does not have. */
-const UNSUPPORTED: readonly string[] = [
-  'chunkdict',
-  'check',
-  'inspect',
-  'compact',
-  'unpack',
-  'optimize',
-  'export',
-];
+const UNSUPPORTED: readonly string[] = ['chunkdict', 'check', 'inspect', 'compact', 'unpack', 'export'];
 const EXIT_FAILURE = 1;
 const EXIT_USAGE = 2;
 
@@ -23,7 +17,7 @@ function program(): Command {
     .version(version(), '-V, --version')
     .addOption(logLevelOption())
     .exitOverride();
-  for (const command of [createCommand(), mergeCommand(), statCommand()])
+  for (const command of [createCommand(), mergeCommand(), optimizeCommand(), checkCommand(), statCommand()])
     root.addCommand(command.copyInheritedSettings(root));
   for (const name of UNSUPPORTED) {
     root
