@@ -7,7 +7,7 @@ import { optimizeCommand } from './image/optimize.ts';
 import { statCommand } from './image/stat.ts';
 
 /** Subcommands of the original which this program does not have. */
-const UNSUPPORTED: readonly string[] = ['chunkdict', 'check', 'inspect', 'compact', 'unpack', 'export'];
+const UNSUPPORTED: readonly string[] = ['chunkdict', 'inspect', 'compact', 'unpack', 'export'];
 const EXIT_FAILURE = 1;
 const EXIT_USAGE = 2;
 

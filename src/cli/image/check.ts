@@ -1,0 +1,135 @@
+import { writeFileSync } from 'node:fs';
+import { Command } from 'commander';
+import { type CheckProgress, checkImage } from '../../image/check.ts';
+import { EntryReader, featureWords } from '../../image/entry-text.ts';
+import { readBootstrap } from '../../image/load.ts';
+import { imageOf, walkTree } from '../../image/tree-walk.ts';
+import { blobSpec } from '../../rafs/blob-spec.ts';
+import type { Bootstrap } from '../../rafs/bootstrap.ts';
+import { compressorOf } from '../../wire/rafs/flags.ts';
+import {
+  addBootstrapOptions,
+  type BootstrapFlags,
+  blobSource,
+  bootstrapPath,
+  logFileOption,
+} from './bootstrap-options.ts';
+import { abortOnSignals, logLevelOption, mebibytes, version } from './common.ts';
+import { Output } from './output.ts';
+
+/** A check that takes longer says how far it is. */
+const PROGRESS_AFTER_MS = 2000;
+const PROGRESS_EVERY_MS = 200;
+const EXIT_DAMAGED = 1;
+
+interface CheckFlags extends BootstrapFlags {
+  readonly verbose?: boolean;
+  readonly outputJson?: string;
+}
+
+const EXAMPLES = `
+Examples:
+  Is this bootstrap sound, and which blobs does it need?
+    nydus-image check image.boot
+  Are its blobs, too? Every chunk is read, unpacked and compared with its digest:
+    nydus-image check image.boot -D blobs
+  List every inode and chunk:
+    nydus-image check -v image.boot
+
+Exit status: 0 if the image is sound; 1 if it is damaged or cannot be read, each fault being a line on standard error.
+`;
+
+/** `nydus-image check`. */
+export function checkCommand(): Command {
+  return addBootstrapOptions(
+    new Command('check').description(
+      'Verify an image: its bootstrap, and with --blob-dir or --config its blobs.',
+    ),
+  )
+    .option('-v, --verbose', 'list inodes and chunks')
+    .option('-J, --output-json <file>', 'write which blobs the image has as JSON')
+    .addOption(logLevelOption())
+    .addOption(logFileOption())
+    .addHelpText('after', EXAMPLES)
+    .action(runCheck);
+}
+
+async function runCheck(argument: string | undefined, flags: CheckFlags, command: Command): Promise<void> {
+  const started = performance.now();
+  const path = bootstrapPath(argument, flags, command);
+  const source = await blobSource(flags);
+  try {
+    const bootstrap = await readBootstrap(path);
+    const onProgress = process.stderr.isTTY ? progressLine(started) : undefined;
+    const signal = abortOnSignals();
+    const report = await checkImage({ bootstrap, path, source, signal, onProgress });
+    if (process.stderr.isTTY) process.stderr.write('\r\x1b[K');
+    for (const note of report.notes) process.stderr.write(`nydus-image check: ${path}: ${note}\n`);
+    if (report.faultCount > 0) {
+      complain(path, report);
+      return;
+    }
+    const seconds = (performance.now() - started) / 1000;
+    await describe(bootstrap, path, flags.verbose === true);
+    if (flags.outputJson !== undefined)
+      writeFileSync(flags.outputJson, JSON.stringify(checkJson(bootstrap, path, seconds)));
+  } finally {
+    await source?.close();
+  }
+}
+
+function complain(
+  path: string,
+  { faults, faultCount }: { faults: readonly string[]; faultCount: number },
+): void {
+  for (const fault of faults) process.stderr.write(`nydus-image check: ${path}: ${fault}\n`);
+  const more = faultCount > faults.length ? `, the first ${faults.length} of them above` : '';
+  process.stderr.write(`nydus-image check: ${path} is damaged: ${faultCount} faults${more}\n`);
+  process.exitCode = EXIT_DAMAGED;
+}
+
+/** What the original prints of a sound image. src/bin/nydus-image/validator.rs. */
+async function describe(bootstrap: Bootstrap, path: string, verbose: boolean): Promise<void> {
+  const output = new Output();
+  if (verbose) {
+    const image = imageOf(bootstrap);
+    const reader = new EntryReader(bootstrap, image);
+    for (const entry of walkTree(bootstrap, image, () => {})) {
+      await output.line(reader.inodeLine(entry));
+      for (const chunk of reader.chunks(entry)) await output.line(EntryReader.chunkLine(chunk));
+    }
+  }
+  await output.line('RAFS filesystem metadata is valid, referenced data blobs: ');
+  for (const [i, row] of bootstrap.blobs.entries()) {
+    const { id } = blobSpec(row, bootstrap, path);
+    const sizes = `compressed size ${row.compressedSize}, uncompressed size ${row.uncompressedSize}`;
+    const chunks = `chunk size: ${bootstrap.chunkSize}, chunk count: ${row.chunkCount}`;
+    await output.line(`\t ${i}: ${id}, ${sizes}, ${chunks}, features: ${featureWords(row.features)}`);
+  }
+  await output.end();
+}
+
+function checkJson(bootstrap: Bootstrap, path: string, seconds: number): object {
+  return {
+    version: version(),
+    bootstrap: path,
+    blobs: bootstrap.blobs.map((row) => blobSpec(row, bootstrap, path).id),
+    external_bootstrap: '',
+    external_blobs: [],
+    trace: { consumed_time: { load_tree_from_bootstrap: seconds }, registered_events: {} },
+    fs_version: String(bootstrap.version),
+    compressor: compressorOf(bootstrap.flags),
+  };
+}
+
+/** One line, rewritten in place, once the check has taken a while. */
+function progressLine(started: number): (progress: CheckProgress) => void {
+  let next = started + PROGRESS_AFTER_MS;
+  return ({ bytes, bytesTotal }) => {
+    const now = performance.now();
+    if (now < next) return;
+    next = now + PROGRESS_EVERY_MS;
+    const rate = mebibytes((bytes * 1000) / (now - started));
+    process.stderr.write(`\r\x1b[K${mebibytes(bytes)} of ${mebibytes(bytesTotal)} verified, ${rate}/s`);
+  };
+}
