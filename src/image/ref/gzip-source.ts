@@ -3,6 +3,7 @@ import { GzipReport } from '../../native/addon.ts';
 import { addon } from '../../native/index.ts';
 import { ImageError } from '../error.ts';
 import type { ByteSource } from '../tar/byte-source.ts';
+import type { ArchiveSource } from './plain-source.ts';
 
 /**
  * Compressed bytes inflated from one buffer. The original has the same: where a block ends with the buffer, its end is seen
@@ -36,9 +37,9 @@ export interface GzipPosition {
 
 /**
  * The plain bytes of a gzip file of one member or several, with places where inflating could begin anew. It inflates no
- * further than it is asked: `next(wanted)` gives at most `wanted` bytes, which is what makes `position` that of the reader.
+ * further than it is asked: `next(wanted)` gives at most `wanted` bytes, which makes `position` and `state` those of the reader.
  */
-export class GzipSource implements ByteSource {
+export class GzipSource implements ArchiveSource {
   readonly name: string;
   readonly #source: ByteSource;
   readonly #index = newIndex();
@@ -124,7 +125,12 @@ export class GzipSource implements ByteSource {
     this.#source.close();
   }
 
-  get position(): GzipPosition {
+  /** Byte of the plain data that is handed out next. */
+  get position(): number {
+    return this.#report[GzipReport.totalOut]!;
+  }
+
+  get state(): GzipPosition {
     const report = this.#report;
     return {
       totalIn: report[GzipReport.totalIn]!,
@@ -133,7 +139,7 @@ export class GzipSource implements ByteSource {
     };
   }
 
-  /** The last place before `position` where inflating could begin. */
+  /** The last place before `state` where inflating could begin. */
   start(): InflateStart {
     const report = this.#report;
     const dictionary = Buffer.alloc(report[GzipReport.dictionarySize]!);

@@ -9,7 +9,7 @@ const UNCOMPRESSED_MAX = 2 << 20;
 
 /** What tells where inflating is, and where it could begin. */
 export interface Inflating {
-  readonly position: GzipPosition;
+  readonly state: GzipPosition;
   start(): InflateStart;
 }
 
@@ -51,7 +51,7 @@ export class ZranSlices {
 
   /** Before a chunk is read: decides whether the current slice takes it. `chunkSize` is that of the image. */
   begin(chunkSize: number): void {
-    const position = this.#inflating.position;
+    const position = this.#inflating.state;
     const current = this.#slices.at(-1);
     if (
       current === undefined ||
@@ -67,7 +67,7 @@ export class ZranSlices {
   end(): ZranChunk {
     const slice = this.#slices.at(-1)!;
     const start = this.#chunkStart;
-    const { totalIn, totalOut } = this.#inflating.position;
+    const { totalIn, totalOut } = this.#inflating.state;
     slice.inLength = totalIn - slice.inOffset;
     slice.outLength = totalOut - slice.outOffset;
     return {

@@ -145,20 +145,22 @@ const MAGIC_SIZE = 6;
  */
 export async function openDecompressed(source: ByteSource): Promise<ByteSource> {
   try {
-    return await decompressed(source);
+    const { isGzip, source: whole } = await recognizeGzip(source);
+    return isGzip ? new GunzipSource(whole) : whole;
   } catch (error) {
     source.close();
     throw error;
   }
 }
 
-async function decompressed(source: ByteSource): Promise<ByteSource> {
+/** Whether a source is gzip, and a source of the same bytes from the first one on. Throws ImageError for what another program compressed. */
+export async function recognizeGzip(source: ByteSource): Promise<{ isGzip: boolean; source: ByteSource }> {
   const whole = await peek(source, MAGIC_SIZE);
   const magic = whole.first;
-  if (magic.subarray(0, GZIP_MAGIC.length).equals(GZIP_MAGIC)) return new GunzipSource(whole);
+  if (magic.subarray(0, GZIP_MAGIC.length).equals(GZIP_MAGIC)) return { isGzip: true, source: whole };
   const hex = magic.toString('hex');
   const foreign = FOREIGN.find(([start]) => hex.startsWith(start));
-  if (foreign === undefined) return whole;
+  if (foreign === undefined) return { isGzip: false, source: whole };
   const rule = `compressed by ${foreign[1]}: only gzip is read; decompress it into a pipe`;
   throw new ImageError('IMAGE_BAD_SOURCE', `${source.name}: ${rule}`);
 }

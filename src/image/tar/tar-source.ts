@@ -1,4 +1,5 @@
 import { TarError } from '../../wire/tar.ts';
+import type { FileStream } from '../chunker.ts';
 import { ImageError } from '../error.ts';
 import type { ImageNode } from '../node.ts';
 import type { TreeContext, TreeSource } from '../tree-source.ts';
@@ -23,7 +24,16 @@ export function tarSource(path: Buffer): TreeSource {
   };
 }
 
-async function readTar(source: ByteSource, context: TreeContext): Promise<ImageNode> {
+/** Who takes the data of a tar's files as it passes. */
+export interface FileStore {
+  addStream(node: ImageNode, stream: FileStream): Promise<void>;
+}
+
+/** What reading a tar needs of a build. */
+export type TarContext = Pick<TreeContext, 'explicitUidGid' | 'onEntry'> & { chunker(): FileStore };
+
+/** The tree of a plain tar, whose data goes to `context.chunker()`. Reads `source` to its end. Rejects with ImageError. */
+export async function readTar(source: ByteSource, context: TarContext): Promise<ImageNode> {
   try {
     const reader = new TarReader(source);
     const tree = new TarTree(source.name, context.explicitUidGid);
