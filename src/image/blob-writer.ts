@@ -14,14 +14,18 @@ export type Destination =
  */
 export class OutputFile {
   readonly #destination: Destination;
+  /** Where the bytes will begin in a larger object; 0: they are the object. */
+  readonly base: number;
   readonly #temporary: string | null;
   readonly #fd: number;
   readonly #hash = createHash('sha256');
-  #size = 0;
+  #size: number;
   #open = true;
 
-  constructor(destination: Destination) {
+  constructor(destination: Destination, base = 0) {
     this.#destination = destination;
+    this.base = base;
+    this.#size = base;
     try {
       const stream = destination.kind === 'file' && isStream(destination.path);
       const directory = destination.kind === 'file' ? dirname(destination.path) : destination.path;
@@ -36,27 +40,37 @@ export class OutputFile {
     }
   }
 
-  /** Bytes written so far. */
+  /** `base` and the bytes written so far: where the next byte will be. */
   get size(): number {
     return this.#size;
   }
 
   /** Appends all of `bytes`. */
   write(bytes: Uint8Array): void {
+    this.writeUnhashed(bytes);
+    this.#hash.update(bytes);
+  }
+
+  /** SHA-256 of what has been written. */
+  digestSoFar(): Buffer {
+    return this.#hash.copy().digest();
+  }
+
+  /** Appends bytes on which the name does not depend. */
+  writeUnhashed(bytes: Uint8Array): void {
     try {
       for (let done = 0; done < bytes.length; ) done += writeSync(this.#fd, bytes, done);
     } catch (cause) {
       throw new ImageError('IMAGE_WRITE', `${this.#destination.path}: ${reason(cause)}`, { cause });
     }
-    this.#hash.update(bytes);
     this.#size += bytes.length;
   }
 
-  /** Closes and moves the file to its name: in a directory that is its SHA-256. */
-  finish(): { readonly digest: string; readonly path: string } {
+  /** Closes and moves the file to its name: in a directory that is `name`, or its SHA-256. */
+  finish(name?: string): { readonly digest: string; readonly path: string } {
     const digest = this.#hash.digest('hex');
     const { kind, path } = this.#destination;
-    const final = kind === 'directory' ? join(path, digest) : path;
+    const final = kind === 'directory' ? join(path, name ?? digest) : path;
     try {
       this.#close();
       if (this.#temporary !== null) renameSync(this.#temporary, final);

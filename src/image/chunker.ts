@@ -2,7 +2,9 @@ import { closeSync, constants, fstatSync, openSync, readSync } from 'node:fs';
 import { crc32c } from '@node-rs/crc32';
 import { type DigestAlgorithm, digest } from '../lib/digest.ts';
 import { ChunkFlag } from '../wire/rafs/chunk.ts';
+import type { Batch, Batcher } from './batch.ts';
 import type { OutputFile } from './blob-writer.ts';
+import { type BlobCipher, encrypt } from './cipher.ts';
 import { type BuildCompressor, compressIfSmaller } from './compress.ts';
 import { ImageError, reason } from './error.ts';
 import { type ImageNode, isRegular } from './node.ts';
@@ -32,6 +34,9 @@ export interface ChunkerOptions {
   readonly digester: DigestAlgorithm;
   /** Start of every chunk in the uncompressed image is a multiple of this: 4096 in v6, 1 in v5. */
   readonly alignment: number;
+  /** Joins small files. */
+  readonly batcher?: Batcher | null;
+  readonly cipher?: BlobCipher | null;
   readonly turns: Turns;
   readonly onChunk?: (bytes: number) => void;
 }
@@ -55,8 +60,11 @@ const IN_FLIGHT_BYTES_MAX = 32 << 20;
 const COMPRESSED_MAX = 2 ** 40;
 const UNCOMPRESSED_MAX = 2 ** 44;
 
+/** What is stored as one piece: a chunk, or a batch of small ones. */
+type Piece = StoredChunk | Batch;
+
 interface InFlight {
-  readonly chunk: StoredChunk;
+  readonly piece: Piece;
   readonly packed: Promise<Buffer>;
 }
 
@@ -106,7 +114,7 @@ export class Chunker {
         chunks.push(this.#duplicate(this.#zeros));
       } else {
         await stream.read(bytes);
-        const chunk = this.#find(bytes) ?? (await this.#store(bytes));
+        const chunk = this.#find(bytes) ?? (await this.#store(bytes, node));
         if (isHole) this.#zeros = chunk;
         chunks.push(chunk);
       }
@@ -128,6 +136,7 @@ export class Chunker {
 
   /** Waits for everything in flight. */
   async finish(): Promise<void> {
+    await this.#endBatch();
     while (this.#inFlight.length > 0) await this.#drain();
   }
 
@@ -139,7 +148,7 @@ export class Chunker {
         const length = Math.min(this.#options.chunkSize, node.size - offset);
         const bytes = this.#scratch.subarray(0, length);
         readFully(fd, bytes, offset, node);
-        chunks.push(this.#find(bytes) ?? (await this.#store(bytes)));
+        chunks.push(this.#find(bytes) ?? (await this.#store(bytes, node)));
         const turn = this.#options.turns.next();
         if (turn !== undefined) await turn;
       }
@@ -162,7 +171,7 @@ export class Chunker {
   /** Of the chunk looked for last. */
   #digest: Buffer = Buffer.alloc(0);
 
-  async #store(bytes: Buffer): Promise<StoredChunk> {
+  async #store(bytes: Buffer, node: ImageNode): Promise<StoredChunk> {
     const index = this.chunks.length;
     if (index > CHUNK_INDEX_MAX)
       throw new ImageError(
@@ -178,40 +187,55 @@ export class Chunker {
       uncompressedSize: bytes.length,
       compressedOffset: 0,
       compressedSize: 0,
-      flags: ChunkFlag.hasCrc32c,
+      flags: ChunkFlag.hasCrc32c | (this.#options.cipher ? ChunkFlag.encrypted : 0),
     };
-    const { alignment, compressor } = this.#options;
+    const { alignment, batcher } = this.#options;
     this.uncompressedSize += Math.ceil(bytes.length / alignment) * alignment;
     if (this.uncompressedSize > UNCOMPRESSED_MAX)
       throw new ImageError('IMAGE_TOO_LARGE', 'more than 16 TiB of file data');
     this.chunks.push(chunk);
     this.#known.set(this.#digest.toString('latin1'), chunk);
-    if (compressor === 'none') {
-      this.#append(chunk, bytes);
+    if (batcher && node.size === bytes.length && batcher.takes(bytes.length)) {
+      if (!batcher.hasRoom(bytes.length)) await this.#endBatch();
+      batcher.add(chunk, bytes);
       return chunk;
     }
+    await this.#endBatch();
+    await this.#pack(chunk, bytes);
+    return chunk;
+  }
+
+  async #endBatch(): Promise<void> {
+    const full = this.#options.batcher?.take();
+    if (full) await this.#pack(full.batch, full.bytes);
+  }
+
+  async #pack(piece: Piece, bytes: Buffer): Promise<void> {
+    const { compressor } = this.#options;
+    if (compressor === 'none') return this.#append(piece, bytes);
     // The scratch buffer is read into again while the pool compresses.
     const packed = compressIfSmaller(Buffer.from(bytes), compressor);
     // Awaited in #drain; without this a failure before then would be reported as unhandled.
     packed.catch(() => {});
-    this.#inFlight.push({ chunk, packed });
+    this.#inFlight.push({ piece, packed });
     this.#inFlightBytes += bytes.length;
     while (this.#inFlight.length > IN_FLIGHT_MAX || this.#inFlightBytes > IN_FLIGHT_BYTES_MAX)
       await this.#drain();
-    return chunk;
   }
 
   async #drain(): Promise<void> {
-    const { chunk, packed } = this.#inFlight.shift()!;
-    this.#inFlightBytes -= chunk.uncompressedSize;
-    this.#append(chunk, await packed);
+    const { piece, packed } = this.#inFlight.shift()!;
+    this.#inFlightBytes -= piece.uncompressedSize;
+    this.#append(piece, await packed);
   }
 
-  #append(chunk: StoredChunk, packed: Buffer): void {
-    chunk.compressedOffset = this.#out.size;
-    chunk.compressedSize = packed.length;
-    if (packed.length !== chunk.uncompressedSize) chunk.flags |= ChunkFlag.compressed;
-    this.#out.write(packed);
+  #append(piece: Piece, packed: Buffer): void {
+    const { cipher } = this.#options;
+    const stored = cipher ? encrypt(cipher, packed) : packed;
+    piece.compressedOffset = this.#out.size;
+    piece.compressedSize = stored.length;
+    if (packed.length !== piece.uncompressedSize) piece.flags |= ChunkFlag.compressed;
+    this.#out.write(stored);
     if (this.#out.size > COMPRESSED_MAX) throw new ImageError('IMAGE_TOO_LARGE', 'blob larger than 1 TiB');
   }
 }

@@ -1,8 +1,9 @@
 import { resolve } from 'node:path';
 import type { DigestAlgorithm } from '../lib/digest.ts';
-import { FEATURES_V5, FEATURES_V6, type ImageBlob, PLAIN_BLOB, writeChunkInfo } from './blob.ts';
+import type { ImageBlob } from './blob.ts';
+import { BlobBuild } from './blob-build.ts';
 import { type Destination, OutputFile } from './blob-writer.ts';
-import { Chunker } from './chunker.ts';
+import type { Chunker } from './chunker.ts';
 import type { BuildCompressor } from './compress.ts';
 import { assignInodes, type ImageNode, isRegular, type NumberedTree } from './node.ts';
 import { matchPrefetch, type PrefetchMatch } from './prefetch.ts';
@@ -20,13 +21,28 @@ export interface CreateOptions {
   readonly digester: DigestAlgorithm;
   /** A power of two from 4096 to 16 MiB. */
   readonly chunkSize: number;
-  readonly bootstrap: Destination;
+  /** Null: at the end of the blob. */
+  readonly bootstrap: Destination | null;
   readonly blob: Destination;
   /** Keep owners. */
   readonly explicitUidGid: boolean;
   readonly whiteoutSpec: WhiteoutSpec;
   /** Absolute paths within the tree whose data is read ahead at mount; it is also stored first. */
   readonly prefetchPatterns: readonly string[];
+  /** How the mount learns what to read ahead: from a list of files, or from the size of the blob's head. By default `fs`. */
+  readonly prefetchPolicy?: 'fs' | 'blob';
+  /** Table of contents and digest array at the end of the blob; v6. */
+  readonly blobToc?: boolean;
+  /** Files below half of this are compressed together; a power of two; 0: none. v6. */
+  readonly batchSize?: number;
+  /** AES-128-XTS with a random key, which the bootstrap keeps. v6. */
+  readonly encrypt?: boolean;
+  /** v5: chunks begin at multiples of 4096 in the uncompressed image, as they always do in v6. */
+  readonly alignedChunk?: boolean;
+  /** Name of the blob instead of its SHA-256. */
+  readonly blobId?: string | undefined;
+  /** Where the blob will begin in a larger object. */
+  readonly blobOffset?: number;
   readonly signal?: AbortSignal | undefined;
   readonly onProgress?: ((progress: Progress) => void) | undefined;
 }
@@ -62,20 +78,20 @@ export interface CreateResult {
 export async function create(options: CreateOptions): Promise<CreateResult> {
   const progress: Progress = { entries: 0, bytes: 0, bytesTotal: 0 };
   const turns = new Turns(options.signal);
-  const data = new BlobData(options, progress, turns);
+  const data = new BlobBuild(options, turns, (bytes) => {
+    progress.bytes += bytes;
+    options.onProgress?.(progress);
+  });
   try {
     const tree = assignInodes(await readTree(data, options, progress, turns));
     const prefetch = matchPrefetch(tree, options.prefetchPatterns);
     progress.bytesTotal = dataSize(tree);
-    const { chunker, out } = data.open();
+    const { chunker } = data;
     for (const node of prefetch.dataOrder) await chunker.add(node);
-    const blob = await finishBlob(chunker, out, options, turns);
-    const path = writeBootstrap(tree, prefetch, blob, options);
+    const blob = await data.finishData(prefetch.early);
+    const files = await finishFiles(data, tree, prefetch, blob, options);
     return {
-      bootstrapPath: path.path,
-      bootstrapSize: path.size,
-      blobIds: blob === null ? [] : [blob.id],
-      blobSize: blob?.compressedSize ?? 0,
+      ...files,
       entries: tree.byIndex.length,
       inodes: tree.inodesCount,
       chunks: chunker.chunks.length,
@@ -88,44 +104,8 @@ export async function create(options: CreateOptions): Promise<CreateResult> {
   }
 }
 
-/** The blob in the making. The file is made when it is first needed: a source that is refused leaves no trace. */
-class BlobData {
-  readonly #make: () => { out: OutputFile; chunker: Chunker };
-  #opened: { out: OutputFile; chunker: Chunker } | null = null;
-
-  constructor(options: CreateOptions, progress: Progress, turns: Turns) {
-    this.#make = () => {
-      const out = new OutputFile(options.blob);
-      return { out, chunker: newChunker(out, options, progress, turns) };
-    };
-  }
-
-  open(): { readonly out: OutputFile; readonly chunker: Chunker } {
-    this.#opened ??= this.#make();
-    return this.#opened;
-  }
-
-  discard(): void {
-    this.#opened?.out.discard();
-  }
-}
-
-function newChunker(out: OutputFile, options: CreateOptions, progress: Progress, turns: Turns): Chunker {
-  return new Chunker(out, {
-    chunkSize: options.chunkSize,
-    compressor: options.compressor,
-    digester: options.digester,
-    alignment: options.fsVersion === 6 ? 4096 : 1,
-    turns,
-    onChunk: (bytes) => {
-      progress.bytes += bytes;
-      options.onProgress?.(progress);
-    },
-  });
-}
-
 async function readTree(
-  data: BlobData,
+  data: BlobBuild,
   options: CreateOptions,
   progress: Progress,
   turns: Turns,
@@ -136,63 +116,60 @@ async function readTree(
     options.onProgress?.(progress);
     return turns.next();
   };
-  const chunker = (): Chunker => data.open().chunker;
+  const chunker = (): Chunker => data.chunker;
   const root = await options.source.read({ chunker, explicitUidGid, whiteoutSpec, onEntry, signal });
   turns.check();
   return root;
 }
 
-async function finishBlob(
-  chunker: Chunker,
-  out: OutputFile,
-  options: CreateOptions,
-  turns: Turns,
-): Promise<ImageBlob | null> {
-  await chunker.finish();
-  turns.check();
-  if (chunker.chunks.length === 0) {
-    out.discard();
-    return null;
-  }
-  const chunkInfo = options.fsVersion === 6 ? await writeChunkInfo(out, chunker, options.compressor) : {};
-  const compressedSize = out.size;
-  const { digest } = out.finish();
-  const blob: ImageBlob = {
-    ...PLAIN_BLOB,
-    ...chunkInfo,
-    id: digest,
-    features: options.fsVersion === 6 ? FEATURES_V6 : FEATURES_V5,
-    chunkCount: chunker.chunks.length,
-    compressedSize,
-    uncompressedSize: chunker.uncompressedSize,
-    compressor: options.compressor,
-    digester: options.digester,
-  };
-  return blob;
-}
+type Files = Pick<CreateResult, 'bootstrapPath' | 'bootstrapSize' | 'blobIds' | 'blobSize'>;
 
-function writeBootstrap(
+/** The bootstrap describes the whole blob, or is the end of it: which comes first depends on that. */
+async function finishFiles(
+  data: BlobBuild,
   tree: NumberedTree,
   prefetch: PrefetchMatch,
   blob: ImageBlob | null,
   options: CreateOptions,
-): { path: string; size: number } {
-  const bootstrapOptions: BootstrapOptions = {
-    ...options,
-    blobs: blob === null ? [] : [blob],
-    prefetch: prefetch.nodes,
-  };
-  const bytes =
-    options.fsVersion === 6
-      ? writeBootstrapV6(tree, bootstrapOptions)
-      : writeBootstrapV5(tree, bootstrapOptions);
+): Promise<Files> {
+  if (options.bootstrap === null) {
+    const bytes = bootstrapBytes(tree, prefetch, blob, options);
+    await data.inlineBootstrap(bytes);
+    const { id, size } = data.seal();
+    data.finish(id);
+    return { bootstrapPath: '', bootstrapSize: bytes.length, blobIds: [id], blobSize: size };
+  }
+  if (blob === null) data.discard();
+  const sealed = blob === null ? null : data.seal();
+  const row = blob === null || sealed === null ? null : { ...blob, ...sealed, compressedSize: sealed.size };
   const out = new OutputFile(options.bootstrap);
   try {
+    const bytes = bootstrapBytes(tree, prefetch, row, options);
     out.write(bytes);
-    return { path: resolve(out.finish().path), size: bytes.length };
+    // Both are complete before either gets its name.
+    if (sealed !== null) data.finish(sealed.id);
+    const bootstrapPath = resolve(out.finish().path);
+    const blobIds = sealed === null ? [] : [sealed.id];
+    return { bootstrapPath, bootstrapSize: bytes.length, blobIds, blobSize: sealed?.size ?? 0 };
   } finally {
     out.discard();
   }
+}
+
+function bootstrapBytes(
+  tree: NumberedTree,
+  prefetch: PrefetchMatch,
+  blob: ImageBlob | null,
+  options: CreateOptions,
+): Buffer {
+  const bootstrapOptions: BootstrapOptions = {
+    ...options,
+    blobs: blob === null ? [] : [blob],
+    prefetch: options.prefetchPolicy === 'blob' ? [] : prefetch.nodes,
+  };
+  return options.fsVersion === 6
+    ? writeBootstrapV6(tree, bootstrapOptions)
+    : writeBootstrapV5(tree, bootstrapOptions);
 }
 
 function dataSize(tree: NumberedTree): number {

@@ -6,6 +6,8 @@ export interface PrefetchMatch {
   readonly nodes: readonly ImageNode[];
   /** All nodes in the order in which their data is stored: what is read ahead comes first. */
   readonly dataOrder: readonly ImageNode[];
+  /** Those of them whose data is read ahead. */
+  readonly early: readonly ImageNode[];
 }
 
 /** Absolute paths of the list, each at most once, without those below an earlier one. */
@@ -23,7 +25,7 @@ export function parsePrefetchList(text: string): string[] {
 
 /** Finds the nodes of `patterns` (as `parsePrefetchList` gives them) in a numbered tree. */
 export function matchPrefetch(tree: NumberedTree, patterns: readonly string[]): PrefetchMatch {
-  if (patterns.length === 0) return { nodes: [], dataOrder: tree.byIndex };
+  if (patterns.length === 0) return { nodes: [], dataOrder: tree.byIndex, early: [] };
   const exact = new Map<number, ImageNode>();
   const groups: ImageNode[][] = patterns.map(() => []);
   const rest: ImageNode[] = [];
@@ -44,7 +46,8 @@ export function matchPrefetch(tree: NumberedTree, patterns: readonly string[]): 
     for (const child of node.children) place(child, prefix + child.name.toString('latin1'), within);
   }
   const nodes = patterns.flatMap((_, i) => exact.get(i) ?? []);
-  return { nodes, dataOrder: [...groups.flatMap(byIndexOrder), ...byIndexOrder(rest)] };
+  const early = groups.flatMap(byIndexOrder);
+  return { nodes, dataOrder: [...early, ...byIndexOrder(rest)], early };
 }
 
 function byIndexOrder(nodes: ImageNode[]): ImageNode[] {
