@@ -25,6 +25,8 @@ export interface StoredChunk {
   compressedSize: number;
   /** ChunkFlag bits. */
   flags: number;
+  /** Where a file of the image it was read from has it, as that image's chunk table says; unset in a chunk of the blob being built. */
+  readonly fileOffset?: number | undefined;
 }
 
 /** How a chunker cuts and packs. */

@@ -70,9 +70,9 @@ export class BlobTable implements EarlierChunks {
   find(digest: Buffer, size: number): StoredChunk | undefined {
     const key = digest.toString('latin1');
     const known = this.#dictionary.get(key);
-    if (known?.uncompressedSize === size) return this.#place(known);
+    if (known?.uncompressedSize === size) return this.#place(known, () => this.#placeOf(known.blobIndex));
     const chunk = this.#parent.get(key);
-    return chunk?.uncompressedSize === size ? chunk : undefined;
+    return chunk?.uncompressedSize === size ? this.#place(chunk, () => chunk.blobIndex) : undefined;
   }
 
   ownIndex(): number {
@@ -85,11 +85,11 @@ export class BlobTable implements EarlierChunks {
     return this.#rows.map((row) => row ?? own!);
   }
 
-  /** A chunk of the dictionary as this build names it: the same object every time. */
-  #place(chunk: StoredChunk): StoredChunk {
+  /** The chunk as files of this build have it: the same object every time. */
+  #place(chunk: StoredChunk, blobIndex: () => number): StoredChunk {
     const known = this.#placed.get(chunk);
     if (known !== undefined) return known;
-    const placed = { ...chunk, blobIndex: this.#placeOf(chunk.blobIndex) };
+    const placed = { ...chunk, blobIndex: blobIndex(), fileOffset: undefined };
     this.#placed.set(chunk, placed);
     return placed;
   }

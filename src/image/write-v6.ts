@@ -25,6 +25,7 @@ import {
   type LayoutV6,
   layoutV6,
   type PlaceV6,
+  TARFS_BLOCK_SIZE,
   xattrIndexV6,
   xattrSizeV6,
 } from './layout-v6.ts';
@@ -40,6 +41,8 @@ export interface BootstrapOptions {
   readonly blobs: readonly ImageBlob[];
   /** Whether the HAS_XATTR flag is set; by default, whether a node has attributes. */
   readonly hasXattr?: boolean;
+  /** The blobs are tars as they are: blocks have 512 bytes, and a chunk's place in the image is that in the tar. */
+  readonly tarfs?: boolean;
   /** Nodes to be read ahead at mount, in the order asked for; may be directories. */
   readonly prefetch: readonly ImageNode[];
 }
@@ -67,7 +70,8 @@ export function superFlags(options: BootstrapOptions, tree: NumberedTree): numbe
 
 /** The EROFS-compatible bootstrap of a tree whose data has been stored. Throws ImageError where the format has no room. */
 export function writeBootstrapV6(tree: NumberedTree, options: BootstrapOptions): Buffer {
-  const layout = layoutV6(tree);
+  const blockSize = options.tarfs === true ? TARFS_BLOCK_SIZE : BLOCK_SIZE;
+  const layout = layoutV6(tree, blockSize);
   const { blobs } = options;
   const blobTableOffset = alignBlock(DeviceV6.base + blobs.length * DeviceV6.size);
   const prefetchOffset = blobTableOffset + blobs.length * BlobRowV6.size;
@@ -80,7 +84,7 @@ export function writeBootstrapV6(tree: NumberedTree, options: BootstrapOptions):
   const out = Buffer.alloc(alignBlock(chunkTableOffset + chunkTableSize));
   const view = new DataView(out.buffer, out.byteOffset, out.length);
 
-  const writer = new InodeWriter(out, view, layout, metaAddress, options.chunkSize);
+  const writer = new InodeWriter(out, view, layout, metaAddress, options.chunkSize, blockSize);
   writer.write(tree);
   for (const [i, entry] of chunkTable.entries()) {
     const record = { ...entry.chunk, fileOffset: entry.fileOffset };
@@ -91,9 +95,9 @@ export function writeBootstrapV6(tree: NumberedTree, options: BootstrapOptions):
   for (const [i, blob] of blobs.entries()) {
     encodeBlobRowV6(view, blobTableOffset + i * BlobRowV6.size, blobRow(blob, i, options));
     mapped = Math.ceil(mapped / SEGMENT_ALIGNMENT) * SEGMENT_ALIGNMENT;
-    const blocks = Math.floor(blob.uncompressedSize / BLOCK_SIZE);
-    encodeDeviceV6(view, i, { blobId: blob.id, blocks, mappedBlockAddress: mapped / BLOCK_SIZE });
-    mapped += blocks * BLOCK_SIZE;
+    const blocks = Math.floor(blob.uncompressedSize / blockSize);
+    encodeDeviceV6(view, i, { blobId: blob.id, blocks, mappedBlockAddress: mapped / blockSize });
+    mapped += blocks * blockSize;
   }
   // As upstream, of no blobs it is said that all have their digests inlined.
   const digestsInlined = blobs.every((blob) => (blob.features & BlobFeature.inlinedChunkDigest) !== 0)
@@ -105,10 +109,12 @@ export function writeBootstrapV6(tree: NumberedTree, options: BootstrapOptions):
   encodeSuperblockV6(view, {
     rootNid: writer.nid(tree.root),
     inos: tree.byIndex.length,
-    blocks: blobs.reduce((sum, blob) => sum + Math.floor(blob.uncompressedSize / BLOCK_SIZE), 0),
-    metaBlockAddress: metaAddress / BLOCK_SIZE,
+    blocks: blobs.reduce((sum, blob) => sum + Math.floor(blob.uncompressedSize / blockSize), 0),
+    metaBlockAddress: metaAddress / blockSize,
+    blockSize,
     extraDevices: blobs.length,
-    flags: superFlags(options, tree) | cipher | digestsInlined,
+    flags:
+      superFlags(options, tree) | (options.tarfs === true ? SuperFlag.tarfs : 0) | cipher | digestsInlined,
     chunkSize: options.chunkSize,
     blobTableOffset,
     blobTableSize: blobs.length * BlobRowV6.size,
@@ -148,7 +154,8 @@ function collectChunks(tree: NumberedTree, chunkSize: number): ChunkEntry[] {
   for (const node of tree.byIndex) {
     for (const [i, chunk] of node.chunks.entries()) {
       const key = `${chunk.digest.toString('latin1')}${chunk.blobIndex}`;
-      entries.set(key, { chunk, fileOffset: i * chunkSize });
+      // Chunks of layers keep what their tables say, even if that file is gone from the tree.
+      entries.set(key, { chunk, fileOffset: chunk.fileOffset ?? i * chunkSize });
     }
   }
   const byBlob = (a: StoredChunk, b: StoredChunk): number => a.blobIndex - b.blobIndex;
@@ -163,8 +170,17 @@ class InodeWriter {
   readonly #layout: LayoutV6;
   readonly #metaAddress: number;
   readonly #chunkSize: number;
+  readonly #blockSize: number;
 
-  constructor(out: Buffer, view: DataView, layout: LayoutV6, metaAddress: number, chunkSize: number) {
+  constructor(
+    out: Buffer,
+    view: DataView,
+    layout: LayoutV6,
+    metaAddress: number,
+    chunkSize: number,
+    blockSize: number,
+  ) {
+    this.#blockSize = blockSize;
     this.#out = out;
     this.#view = view;
     this.#layout = layout;
@@ -214,7 +230,7 @@ class InodeWriter {
 
   #union(node: ImageNode, place: PlaceV6): number {
     if (isDirectory(node) || isSymlink(node)) {
-      return Math.floor((this.#metaAddress + place.dataOffset) / BLOCK_SIZE);
+      return Math.floor((this.#metaAddress + place.dataOffset) / this.#blockSize);
     }
     return isRegular(node) ? this.#chunkFormat(node) : node.rdev;
   }
@@ -232,7 +248,7 @@ class InodeWriter {
       );
     });
     const span = inOnePiece && node.size > size ? 2 ** Math.ceil(Math.log2(node.size)) : size;
-    return CHUNK_FORMAT_INDEXES | Math.log2(span / BLOCK_SIZE);
+    return CHUNK_FORMAT_INDEXES | Math.log2(span / this.#blockSize);
   }
 
   #writeXattrs(node: ImageNode, inodeAt: number): void {
@@ -261,19 +277,22 @@ class InodeWriter {
       encodeChunkAddressV6(this.#view, at + i * 8, {
         blobIndex: chunk.blobIndex,
         index: chunk.index,
-        blockAddress: chunk.uncompressedOffset / BLOCK_SIZE,
+        blockAddress: chunk.uncompressedOffset / this.#blockSize,
       });
     }
   }
 
   #writeTarget(node: ImageNode, inodeAt: number): void {
-    this.#out.set(node.target, this.#tailAt(node, inodeAt, 0));
+    const whole = Math.floor(node.size / this.#blockSize);
+    const split = whole * this.#blockSize;
+    if (whole > 0) this.#out.set(node.target.subarray(0, split), this.#dataAt(node, 0));
+    if (split < node.size) this.#out.set(node.target.subarray(split), this.#tailAt(node, inodeAt, whole));
   }
 
   #writeDirents(node: ImageNode, parent: ImageNode, inodeAt: number): void {
-    const { blocks } = direntBlocks(direntsOf(node, parent));
+    const { blocks } = direntBlocks(direntsOf(node, parent), this.#blockSize);
     for (const [i, block] of blocks.entries()) {
-      const whole = (i + 1) * BLOCK_SIZE <= node.size;
+      const whole = (i + 1) * this.#blockSize <= node.size;
       const at = whole ? this.#dataAt(node, i) : this.#tailAt(node, inodeAt, i);
       let nameOffset = block.length * Dirent.size;
       for (const [k, entry] of block.entries()) {
@@ -288,7 +307,7 @@ class InodeWriter {
   }
 
   #dataAt(node: ImageNode, block: number): number {
-    return this.#metaAddress + this.#place(node).dataOffset + block * BLOCK_SIZE;
+    return this.#metaAddress + this.#place(node).dataOffset + block * this.#blockSize;
   }
 
   /** The last, partly filled block. */

@@ -235,7 +235,7 @@ function compareChunks(
 }
 
 /** A chunk, of a file or with its file's offset out of the chunk table. */
-type ChunkRow = StoredChunk & { readonly fileOffset?: number };
+type ChunkRow = StoredChunk & { readonly fileOffset?: number | undefined };
 
 /** Numbers exactly; what follows from compressed bytes with a tolerance where these are free. */
 function compareChunk(
