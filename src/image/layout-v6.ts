@@ -6,6 +6,10 @@ import { XattrBodyV6, XattrEntryV6, xattrPrefixes } from '../wire/rafs/xattr.ts'
 import { type ImageNode, isDirectory, isRegular, isSymlink, type NumberedTree } from './node.ts';
 
 export const BLOCK_SIZE = 4096;
+/** Of images whose data is a tar as it is ("tarfs"). */
+export const TARFS_BLOCK_SIZE = 512;
+/** Unused space before the root, so that no inode has number 0. */
+const AREA_START = 4096;
 const DOT = Buffer.from('.');
 const DOT_DOT = Buffer.from('..');
 
@@ -30,11 +34,11 @@ export interface LayoutV6 {
 }
 
 /** Lays out a numbered tree: directories when their parent's other children are placed, all others in name order. */
-export function layoutV6(tree: NumberedTree): LayoutV6 {
+export function layoutV6(tree: NumberedTree, blockSize: number = BLOCK_SIZE): LayoutV6 {
   const places = new Map<ImageNode, PlaceV6>();
-  const area = new InodeArea();
+  const area = new InodeArea(blockSize);
   const place = (directory: ImageNode): void => {
-    directory.size = direntBlocks(direntsOf(directory, directory)).size;
+    directory.size = direntBlocks(direntsOf(directory, directory), blockSize).size;
     places.set(directory, area.placeWithTail(directory));
     for (const child of directory.children) {
       if (isDirectory(child)) continue;
@@ -91,19 +95,22 @@ export function direntsOf(directory: ImageNode, parent: ImageNode): DirentV6[] {
 }
 
 /** Entries by block, filled in order, and i_size: every block but the last counts whole. */
-export function direntBlocks(entries: readonly DirentV6[]): { blocks: DirentV6[][]; size: number } {
+export function direntBlocks(
+  entries: readonly DirentV6[],
+  blockSize: number,
+): { blocks: DirentV6[][]; size: number } {
   const blocks: DirentV6[][] = [[]];
   let used = 0;
   for (const entry of entries) {
     const length = Dirent.size + entry.name.length;
-    if (used + length > BLOCK_SIZE) {
+    if (used + length > blockSize) {
       blocks.push([]);
       used = 0;
     }
     blocks.at(-1)!.push(entry);
     used += length;
   }
-  return { blocks, size: (blocks.length - 1) * BLOCK_SIZE + used };
+  return { blocks, size: (blocks.length - 1) * blockSize + used };
 }
 
 /**
@@ -111,8 +118,14 @@ export function direntBlocks(entries: readonly DirentV6[]): { blocks: DirentV6[]
  * slots, oldest block first, as the original allocates, so that the same tree gives the same bytes.
  */
 class InodeArea {
-  #cursor = BLOCK_SIZE;
-  readonly #free: number[][] = Array.from({ length: BLOCK_SIZE / INODE_SLOT }, () => []);
+  readonly #blockSize: number;
+  #cursor = AREA_START;
+  readonly #free: number[][];
+
+  constructor(blockSize: number) {
+    this.#blockSize = blockSize;
+    this.#free = Array.from({ length: blockSize / INODE_SLOT }, () => []);
+  }
 
   get end(): number {
     return this.#cursor;
@@ -138,8 +151,8 @@ class InodeArea {
   /** A directory or link: the part of its data that does not fill a block goes behind the inode if both fit one block. */
   placeWithTail(node: ImageNode): PlaceV6 {
     const inodeSize = inodeSizeV6(node);
-    const tail = node.size % BLOCK_SIZE;
-    const inline = tail !== 0 && inodeSize + tail <= BLOCK_SIZE;
+    const tail = node.size % this.#blockSize;
+    const inline = tail !== 0 && inodeSize + tail <= this.#blockSize;
     const place = inline
       ? this.#placeInline(node.size, inodeSize + tail)
       : this.#placePlain(node.size, inodeSize);
@@ -151,11 +164,11 @@ class InodeArea {
     let offset = this.#take(size);
     if (offset === undefined) {
       // An inline tail must not cross a block boundary.
-      if (BLOCK_SIZE - (this.#cursor % BLOCK_SIZE) < size) this.#leaveBlock();
+      if (this.#blockSize - (this.#cursor % this.#blockSize) < size) this.#leaveBlock();
       offset = this.#append(size);
     }
-    if (dataSize >= BLOCK_SIZE) this.#leaveBlock();
-    const dataOffset = this.#append(Math.floor(dataSize / BLOCK_SIZE) * BLOCK_SIZE);
+    if (dataSize >= this.#blockSize) this.#leaveBlock();
+    const dataOffset = this.#append(Math.floor(dataSize / this.#blockSize) * this.#blockSize);
     return { offset, layout: DataLayout.flatInline, dataOffset };
   }
 
@@ -163,7 +176,7 @@ class InodeArea {
     const offset = this.#take(inodeSize) ?? this.#append(inodeSize);
     this.#leaveBlock();
     const dataOffset = this.#append(dataSize);
-    this.#align(BLOCK_SIZE);
+    this.#align(this.#blockSize);
     return { offset, layout: DataLayout.flatPlain, dataOffset };
   }
 
@@ -179,16 +192,16 @@ class InodeArea {
 
   #leaveBlock(): void {
     this.#giveBack(this.#cursor);
-    this.#align(BLOCK_SIZE);
+    this.#align(this.#blockSize);
   }
 
   #take(size: number): number | undefined {
-    if (size >= BLOCK_SIZE) return undefined;
+    if (size >= this.#blockSize) return undefined;
     const slots = Math.ceil(size / INODE_SLOT);
     for (let free = slots; free < this.#free.length; free++) {
       const block = this.#free[free]!.shift();
       if (block === undefined) continue;
-      const offset = block + BLOCK_SIZE - free * INODE_SLOT;
+      const offset = block + this.#blockSize - free * INODE_SLOT;
       this.#giveBack(offset + slots * INODE_SLOT);
       return offset;
     }
@@ -196,8 +209,8 @@ class InodeArea {
   }
 
   #giveBack(offset: number): void {
-    const used = offset % BLOCK_SIZE;
+    const used = offset % this.#blockSize;
     if (used === 0) return;
-    this.#free[Math.floor((BLOCK_SIZE - used) / INODE_SLOT)]!.push(offset - used);
+    this.#free[Math.floor((this.#blockSize - used) / INODE_SLOT)]!.push(offset - used);
   }
 }

@@ -12,14 +12,15 @@ export function encodeRefBootstrap(
   tree: NumberedTree,
   blobs: readonly ImageBlob[],
   options: Pick<CreateOptions, 'chunkSize' | 'explicitUidGid' | 'prefetchPatterns'>,
-  compressor: 'gzip' | 'none',
+  kind: 'ref' | 'tarfs',
 ): Buffer {
   const { chunkSize, explicitUidGid, prefetchPatterns } = options;
   const prefetch = matchPrefetch(tree, prefetchPatterns).nodes;
   return writeBootstrapV6(tree, {
     chunkSize,
     explicitUidGid,
-    compressor,
+    compressor: kind === 'ref' ? 'gzip' : 'none',
+    tarfs: kind === 'tarfs',
     digester: 'sha256',
     blobs,
     prefetch,

@@ -72,8 +72,7 @@ async function writeImage(
       compressor: 'gzip',
       digester: 'sha256',
     };
-    const encode = (row: ImageBlob): Buffer =>
-      encodeRefBootstrap(tree, isEmpty ? [] : [row], options, 'gzip');
+    const encode = (row: ImageBlob): Buffer => encodeRefBootstrap(tree, isEmpty ? [] : [row], options, 'ref');
     if (options.bootstrap === null) {
       const bootstrap = encode(blob);
       await sections.bootstrap(bootstrap);

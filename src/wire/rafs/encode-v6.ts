@@ -13,12 +13,12 @@ import {
   SuperblockV6,
 } from './superblock-v6.ts';
 
-/** Writes the EROFS superblock and its RAFS extension into a zeroed bootstrap of 4096-byte blocks. */
-export function encodeSuperblockV6(view: DataView, sb: Omit<DecodedSuperblockV6, 'blockSize'>): void {
+/** Writes the EROFS superblock and its RAFS extension into a zeroed bootstrap. */
+export function encodeSuperblockV6(view: DataView, sb: DecodedSuperblockV6): void {
   const S = SuperblockV6;
   view.setUint32(S.base + S.magic, MAGIC_V6, true);
   view.setUint32(S.base + S.featureCompat, COMPAT_RAFS_V6, true);
-  view.setUint8(S.base + S.blockBits, 12);
+  view.setUint8(S.base + S.blockBits, Math.log2(sb.blockSize));
   view.setUint16(S.base + S.rootNid, sb.rootNid, true);
   writeU64(view, S.base + S.inos, sb.inos);
   view.setUint32(S.base + S.blocks, sb.blocks, true);
