@@ -12,7 +12,7 @@ import { ChunkFlag, type DecodedChunk, decodeChunk } from '../wire/rafs/chunk.ts
 import { BlobFeature } from '../wire/rafs/flags.ts';
 import type { CheckProgress } from './check.ts';
 import type { Faults } from './check-faults.ts';
-import { checkMetaBlob, checkToc, hashRange } from './check-toc.ts';
+import { checkMetaBlob, checkToc, hashRanges, type Range } from './check-toc.ts';
 import { ImageError } from './error.ts';
 
 /** Stored bytes that are read and decoded at a time: several chunks of the usual size, or one of the largest. */
@@ -50,8 +50,6 @@ export interface BlobCheckOptions {
 export interface CheckedBlob {
   readonly row: BlobRow;
   readonly spec: BlobSpec;
-  /** Chunk info, once it is loaded; null where there is none. */
-  info: ChunkInfoTable | null;
 }
 
 /** Reads every blob of an image once and compares it with what bootstrap, chunk info and table of contents say. */
@@ -70,7 +68,7 @@ export class BlobChecker {
     for (const row of bootstrap.blobs) this.#progress.bytesTotal += row.compressedSize;
     let before = 0;
     for (const row of bootstrap.blobs) {
-      const blob: CheckedBlob = { row, spec: blobSpec(row, bootstrap, path), info: null };
+      const blob: CheckedBlob = { row, spec: blobSpec(row, bootstrap, path) };
       try {
         await this.#checkBlob(blob);
       } catch (error) {
@@ -86,34 +84,59 @@ export class BlobChecker {
 
   async #checkBlob(blob: CheckedBlob): Promise<void> {
     const { row, spec } = blob;
-    const { source, codecs, faults, bootstrap } = this.#options;
+    const { source, faults } = this.#options;
     const size = await source.size(spec.objectId);
     if (size < row.compressedSize)
       faults.add(
         `blob ${row.index} (${spec.id})`,
         `has ${size} bytes, the bootstrap says compressed_size = ${row.compressedSize}`,
       );
-    if (row.features & BlobFeature.tarfs) {
-      await this.#checkTar(blob, size);
-      return;
-    }
-    if (row.features & BlobFeature.separate) await checkMetaBlob(blob, this.#options);
-    if (spec.version === 6 && row.ciUncompressedSize > 0) {
-      blob.info = await loadChunkInfo(spec, null, source, codecs, () => {});
-      await this.#checkIndexed(blob, blob.info);
-    } else await this.#checkRecords(blob);
-    if (bootstrap.version === 6) await checkToc(blob, this.#options);
+    const before = faults.count + this.#damaged.length;
+    const digests = row.features & BlobFeature.tarfs ? null : await this.#checkContents(blob);
+    if (faults.count + this.#damaged.length === before) await this.#checkId(blob, size, digests);
   }
 
-  /** tarfs has no digests. The id of the blob is one of the tar unless the builder was told another. */
-  async #checkTar({ row, spec }: CheckedBlob, size: number): Promise<void> {
-    const { source, notes } = this.#options;
-    const isDigest = SHA256_ID.test(row.id);
-    const digest = isDigest ? await hashRange(source, spec.objectId, 0, size, this.#options.signal) : null;
-    if (digest === null || digest.toString('hex') !== row.id)
-      notes.push(
-        `blob ${row.index} (${spec.id}): the bytes of the tar were not verified: the image has no digests of them, and its id is not their SHA-256`,
-      );
+  /** Everything that has a digest. Resolves with the place of the digest array. */
+  async #checkContents(blob: CheckedBlob): Promise<Range | null> {
+    const { row, spec } = blob;
+    const { source, codecs } = this.#options;
+    if (row.features & BlobFeature.separate) await checkMetaBlob(blob, this.#options);
+    if (spec.version === 6 && row.ciUncompressedSize > 0)
+      await this.#checkIndexed(blob, await loadChunkInfo(spec, null, source, codecs, () => {}));
+    else await this.#checkRecords(blob);
+    return spec.version === 6 ? checkToc(blob, this.#options) : null;
+  }
+
+  /**
+   * A blob's id is the SHA-256 of its bytes, without the digest array if it has one, unless the builder was told another. So it vouches for
+   * what no digest covers: chunks no file uses, headers, a tar as it is; but it does not prove damage.
+   */
+  async #checkId({ row, spec }: CheckedBlob, size: number, digests: Range | null): Promise<void> {
+    const { source, notes, signal } = this.#options;
+    const place = `blob ${row.index} (${spec.id})`;
+    const tar = row.features & BlobFeature.tarfs ? ': a tar has no digests in the image' : '';
+    if (!SHA256_ID.test(spec.id)) {
+      if (tar !== '') notes.push(`${place} was not verified${tar}, and its id is none`);
+      return;
+    }
+    const whole: Range[] = [{ offset: 0, size }];
+    const end = digests === null ? 0 : digests.offset + digests.size;
+    const variants =
+      digests === null
+        ? []
+        : [
+            [
+              { offset: 0, size: digests.offset },
+              { offset: end, size: size - end },
+            ],
+          ];
+    for (const ranges of [...variants, whole]) {
+      const actual = await hashRanges(source, spec.objectId, ranges, signal);
+      if (actual.toString('hex') === spec.id) return;
+    }
+    notes.push(
+      `${place}: its id is not the SHA-256 of its bytes. Unless it was built with another id, bytes which no digest covers are damaged${tar}`,
+    );
   }
 
   /** v6: the chunk info lists every chunk, also those that no file of this image uses. */

@@ -1,8 +1,10 @@
 import { createHash } from 'node:crypto';
+import { pipeline } from 'node:stream/promises';
+import { createZstdDecompress } from 'node:zlib';
 import { decrypt } from '../blob/decode.ts';
-import type { BlobSource } from '../blob/source.ts';
-import { checkBlob } from '../wire/blob-error.ts';
-import { ChunkInfoHeader } from '../wire/blob-meta.ts';
+import { type BlobSource, SourceError } from '../blob/source.ts';
+import { BlobError, checkBlob } from '../wire/blob-error.ts';
+import { CHUNK_INFO_BYTES_MAX, ChunkInfoHeader } from '../wire/blob-meta.ts';
 import {
   decodeToc,
   decodeTrailingTarHeader,
@@ -18,27 +20,40 @@ import { ImageError } from './error.ts';
 
 const WINDOW_BYTES = 1 << 20;
 const DIGEST_BYTES = 32;
-/** A section that must be decompressed as a whole. */
-const SECTION_BYTES_MAX = 2 ** 30;
 
-/** SHA-256 of `size` bytes of an object from `offset`. Rejects with SourceError, or ImageError IMAGE_ABORTED. */
-export async function hashRange(
+/** A part of an object, in bytes. */
+export interface Range {
+  readonly offset: number;
+  readonly size: number;
+}
+
+/** SHA-256 of parts of an object, one behind the other. Rejects with SourceError, or ImageError IMAGE_ABORTED. */
+export async function hashRanges(
   source: BlobSource,
   objectId: string,
-  offset: number,
-  size: number,
+  ranges: readonly Range[],
   signal?: AbortSignal,
 ): Promise<Buffer> {
   const hash = createHash('sha256');
-  const window = Buffer.allocUnsafeSlow(Math.min(WINDOW_BYTES, size));
-  for (let done = 0; done < size; ) {
-    if (signal?.aborted) throw new ImageError('IMAGE_ABORTED', 'interrupted');
-    const part = window.subarray(0, Math.min(window.length, size - done));
-    await source.read(objectId, offset + done, part);
-    hash.update(part);
-    done += part.length;
-  }
+  for await (const part of windows(source, objectId, ranges, signal)) hash.update(part);
   return hash.digest();
+}
+
+async function* windows(
+  source: BlobSource,
+  objectId: string,
+  ranges: readonly Range[],
+  signal: AbortSignal | undefined,
+): AsyncGenerator<Uint8Array> {
+  for (const { offset, size } of ranges) {
+    for (let done = 0; done < size; ) {
+      if (signal?.aborted) throw new ImageError('IMAGE_ABORTED', 'interrupted');
+      const part = Buffer.allocUnsafeSlow(Math.min(WINDOW_BYTES, size - done));
+      await source.read(objectId, offset + done, part);
+      yield part;
+      done += part.length;
+    }
+  }
 }
 
 /** The meta blob of an OCI layer: the bootstrap has its SHA-256 and size, unless it is at the end of that very blob. */
@@ -50,15 +65,18 @@ export async function checkMetaBlob({ row, spec }: CheckedBlob, options: BlobChe
   if (wanted === null || isZero(wanted)) return;
   if (row.metaSize > 0 && size !== row.metaSize)
     faults.add(place, `has ${size} bytes, the bootstrap says ${row.metaSize}`);
-  const actual = await hashRange(source, spec.metaObjectId, 0, size, signal);
+  const actual = await hashRanges(source, spec.metaObjectId, [{ offset: 0, size }], signal);
   if (actual.compare(wanted) !== 0)
     faults.add(place, `sha256 is ${actual.toString('hex')}, must be ${hex(wanted)}`);
 }
 
-/** A blob's table of contents: its own digest, and those of its sections. storage/src/meta/toc.rs. Rejects with BlobError or SourceError. */
-export async function checkToc(blob: CheckedBlob, options: BlobCheckOptions): Promise<void> {
+/**
+ * A blob's table of contents: its own digest, and those of its sections. storage/src/meta/toc.rs. Resolves with the place of the digest array,
+ * which is not part of the blob's id; null if there is none. Rejects with BlobError or SourceError.
+ */
+export async function checkToc(blob: CheckedBlob, options: BlobCheckOptions): Promise<Range | null> {
   const { row, spec } = blob;
-  if ((row.features & BlobFeature.hasToc) === 0 && row.tocSize === 0) return;
+  if ((row.features & BlobFeature.hasToc) === 0 && row.tocSize === 0) return null;
   const { source, faults } = options;
   const bad = 'BLOB_BAD_TOC';
   const size = await source.size(spec.metaObjectId);
@@ -83,7 +101,29 @@ export async function checkToc(blob: CheckedBlob, options: BlobCheckOptions): Pr
   const actual = createHash('sha256').update(toc).update(header).digest();
   if (!isZero(row.tocDigest) && actual.compare(row.tocDigest) !== 0)
     faults.add(place, `sha256 is ${actual.toString('hex')}, must be ${hex(row.tocDigest)}`);
-  for (const entry of decodeToc(toc, start)) await checkSection(blob, entry, place, options);
+  const entries = decodeToc(toc, start);
+  checkNames(entries);
+  for (const entry of entries) await checkSection(blob, entry, place, options);
+  const digests = entries.find(({ name }) => name === Section.digests);
+  return digests === undefined ? null : { offset: digests.compressedOffset, size: digests.compressedSize };
+}
+
+/** Section names in the order of the file, each at most once. */
+const SECTIONS: ReadonlySet<string> = new Set([
+  Section.data,
+  Section.chunkInfo,
+  Section.chunkInfoHeader,
+  Section.digests,
+  Section.bootstrap,
+]);
+
+function checkNames(entries: readonly TocEntry[]): void {
+  const seen = new Set<string>();
+  for (const [i, { name }] of entries.entries()) {
+    const known = SECTIONS.has(name) && !seen.has(name);
+    checkBlob(known, 'BLOB_BAD_TOC', `toc[${i}].name`, JSON.stringify(name), 'a known section, once');
+    seen.add(name);
+  }
 }
 
 async function checkSection(
@@ -92,78 +132,100 @@ async function checkSection(
   place: string,
   options: BlobCheckOptions,
 ): Promise<void> {
-  const { source, faults, signal } = options;
-  const object = blob.spec.metaObjectId;
-  let actual: Buffer;
-  if (entry.name === Section.data) {
-    // Its digest covers the tar header behind it, and old writers give it a wrong offset: it is the first section.
-    const size = entry.compressedSize + TAR_HEADER_BYTES;
-    checkBlob(
-      size <= (await source.size(object)),
-      'BLOB_BAD_TOC',
-      `${entry.name} compressed_size`,
-      entry.compressedSize,
-      'inside the blob',
-    );
-    actual = await hashRange(source, object, 0, size, signal);
-  } else {
-    const bytes = await readSection(blob, entry, options);
-    if (entry.name === Section.digests) compareDigests(blob, bytes, options);
-    actual = createHash('sha256').update(bytes).digest();
-  }
+  const actual = await sectionDigest(blob, entry, options);
   if (!isZero(entry.digest) && actual.compare(entry.digest) !== 0)
-    faults.add(
+    options.faults.add(
       `${place}: ${entry.name}`,
       `sha256 is ${actual.toString('hex')}, must be ${hex(entry.digest)}`,
     );
 }
 
+async function sectionDigest(blob: CheckedBlob, entry: TocEntry, options: BlobCheckOptions): Promise<Buffer> {
+  const { source, signal } = options;
+  const object = blob.spec.metaObjectId;
+  const { name, compressor, compressedOffset: offset, compressedSize: size } = entry;
+  if (name === Section.data) {
+    // Its digest covers the tar header behind it, and old writers give it a wrong offset: it is the first section.
+    const whole = size + TAR_HEADER_BYTES;
+    const limit = await source.size(object);
+    checkBlob(whole <= limit, 'BLOB_BAD_TOC', `${name} compressed_size+512`, whole, `at most ${limit}`);
+    return hashRanges(source, object, [{ offset: 0, size: whole }], signal);
+  }
+  if (name === Section.bootstrap) {
+    const ranges = [{ offset, size }];
+    if (compressor === 'none') return hashRanges(source, object, ranges, signal);
+    checkBlob(compressor === 'zstd', 'BLOB_BAD_TOC', `${name} flags`, compressor, 'none or zstd');
+    return hashUnpacked(windows(source, object, ranges, signal), entry);
+  }
+  const bytes = await readSection(blob, entry, options);
+  if (name === Section.digests) compareDigests(blob, bytes, options);
+  return createHash('sha256').update(bytes).digest();
+}
+
+/** SHA-256 of what zstd data unpack to, as a stream: a bootstrap may be large. */
+async function hashUnpacked(
+  packed: AsyncIterable<Uint8Array>,
+  { name, uncompressedSize }: TocEntry,
+): Promise<Buffer> {
+  const hash = createHash('sha256');
+  let size = 0;
+  try {
+    await pipeline(packed, createZstdDecompress(), async (plain: AsyncIterable<Buffer>) => {
+      for await (const part of plain) {
+        size += part.length;
+        if (size > uncompressedSize) break;
+        hash.update(part);
+      }
+    });
+  } catch (cause) {
+    if (cause instanceof SourceError || cause instanceof ImageError) throw cause;
+    throw new BlobError('BLOB_BAD_TOC', `${name}: zstd data: ${(cause as Error).message}`, { cause });
+  }
+  checkBlob(
+    size === uncompressedSize,
+    'BLOB_BAD_TOC',
+    `${name} uncompressed_size`,
+    uncompressedSize,
+    `unpacks to ${size}`,
+  );
+  return hash.digest();
+}
+
+/** Chunk info, its header or the digest array: their places and sizes follow from the blob's row. */
 async function readSection(
   { row, spec }: CheckedBlob,
   entry: TocEntry,
   { source, codecs }: BlobCheckOptions,
 ): Promise<Uint8Array> {
-  for (const field of ['compressedSize', 'uncompressedSize'] as const)
-    checkBlob(
-      entry[field] <= SECTION_BYTES_MAX,
-      'BLOB_BAD_TOC',
-      `${entry.name} ${field}`,
-      entry[field],
-      `at most ${SECTION_BYTES_MAX}`,
-    );
-  const isHeader = entry.name === Section.chunkInfoHeader;
-  if (entry.name === Section.chunkInfo || isHeader) {
-    const wanted = isHeader ? row.ciOffset + row.ciCompressedSize : row.ciOffset;
-    checkBlob(
-      entry.compressedOffset === wanted,
-      'BLOB_BAD_TOC',
-      `${entry.name} compressed_offset`,
-      entry.compressedOffset,
-      `the bootstrap says ${wanted}`,
-    );
-    if (isHeader)
-      checkBlob(
-        entry.compressedSize === ChunkInfoHeader.size,
-        'BLOB_BAD_TOC',
-        `${entry.name} compressed_size`,
-        entry.compressedSize,
-        `${ChunkInfoHeader.size}`,
-      );
-  }
-  const stored = await readAt(source, spec.metaObjectId, entry.compressedOffset, entry.compressedSize);
-  const isEncrypted = spec.cipher !== null && (entry.name === Section.chunkInfo || isHeader);
+  const { name, compressedOffset, compressedSize, uncompressedSize } = entry;
+  const rule = (field: string, value: number, wanted: number): void =>
+    checkBlob(value === wanted, 'BLOB_BAD_TOC', `${name} ${field}`, value, `the bootstrap says ${wanted}`);
+  if (name === Section.chunkInfo) {
+    rule('compressed_offset', compressedOffset, row.ciOffset);
+    rule('compressed_size', compressedSize, row.ciCompressedSize);
+    rule('uncompressed_size', uncompressedSize, row.ciUncompressedSize);
+  } else if (name === Section.chunkInfoHeader) {
+    rule('compressed_offset', compressedOffset, row.ciOffset + row.ciCompressedSize);
+    rule('compressed_size', compressedSize, ChunkInfoHeader.size);
+    rule('uncompressed_size', uncompressedSize, ChunkInfoHeader.size);
+  } else rule('uncompressed_size', uncompressedSize, row.chunkCount * DIGEST_BYTES);
+  checkBlob(
+    uncompressedSize <= CHUNK_INFO_BYTES_MAX && compressedSize <= uncompressedSize,
+    'BLOB_BAD_TOC',
+    `${name} compressed_size`,
+    compressedSize,
+    `at most its uncompressed_size, and that at most ${CHUNK_INFO_BYTES_MAX}`,
+  );
+  const stored = await readAt(source, spec.metaObjectId, compressedOffset, compressedSize);
+  const isEncrypted = spec.cipher !== null && name !== Section.digests;
   const packed = isEncrypted ? decrypt(spec.cipher!, stored) : stored;
-  return codecs.decompress(entry.compressor, packed, entry.uncompressedSize);
+  return codecs.decompress(entry.compressor, packed, uncompressedSize);
 }
 
 /** The blob's own array of chunk digests against the bootstrap's. */
 function compareDigests({ row, spec }: CheckedBlob, bytes: Uint8Array, options: BlobCheckOptions): void {
   const { bootstrap, chunks, faults } = options;
   const place = `${Section.digests} of blob ${row.index} (${spec.id})`;
-  if (bytes.length !== row.chunkCount * DIGEST_BYTES) {
-    faults.add(place, `${bytes.length} bytes: must be 32 for each of ${row.chunkCount} chunks`);
-    return;
-  }
   for (const [index, at] of chunks[row.index]!) {
     const own = bytes.subarray(index * DIGEST_BYTES, (index + 1) * DIGEST_BYTES);
     const { digest } = decodeChunk(bootstrap.view, at);
