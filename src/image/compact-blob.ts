@@ -1,18 +1,21 @@
 import { type DigestAlgorithm, digest } from '../lib/digest.ts';
 import { encodeTrailingTarHeader, Section } from '../wire/blob-toc.ts';
 import { ChunkFlag } from '../wire/rafs/chunk.ts';
-import type { Compressor } from '../wire/rafs/flags.ts';
+import { BlobFeature, type Compressor } from '../wire/rafs/flags.ts';
 import {
   type ChunkInfoSection,
+  chunkInfoV1,
+  chunkInfoV2,
   FEATURES_V5,
   FEATURES_V6,
   type ImageBlob,
   PLAIN_BLOB,
-  writeChunkInfo,
 } from './blob.ts';
+import type { BlobReader, PackedChunk } from './blob-reader.ts';
+import { BlobSections } from './blob-sections.ts';
 import { type Destination, OutputFile } from './blob-writer.ts';
 import type { StoredChunk } from './chunker.ts';
-import type { CheckedChunk, ImageChunks } from './compact-chunks.ts';
+import { type BlobCipher, encrypt } from './cipher.ts';
 import { type BuildCompressor, compressIfSmaller } from './compress.ts';
 import { ImageError } from './error.ts';
 import type { Turns } from './turns.ts';
@@ -22,9 +25,11 @@ export interface CopiedBlobOptions {
   readonly version: 5 | 6;
   /** Its place in the blob table. */
   readonly blobIndex: number;
-  /** A compressor of v5 that no build has (gzip) is only copied. */
+  /** One that no build has (gzip in v5) is only copied. */
   readonly compressor: Compressor;
   readonly digester: DigestAlgorithm;
+  /** Of the blobs that the chunks come from: with it they are encrypted again. */
+  readonly cipher: BlobCipher | null;
   readonly destination: Destination;
   /** Whether a tar header stands behind each section. */
   readonly tarHeaders: boolean;
@@ -52,6 +57,7 @@ const UNCOMPRESSED_MAX = 2 ** 44;
 const ALIGNMENT = { 5: 1, 6: 4096 } as const;
 /** Chunks read, verified and packed at a time. */
 const IN_FLIGHT_MAX = 8;
+const NO_DIGESTS = Buffer.alloc(0);
 
 /**
  * Stores `chunks` (each once) in a new blob in the given order, as they are compressed already. Each is verified before. The file
@@ -59,7 +65,7 @@ const IN_FLIGHT_MAX = 8;
  */
 export async function copyBlob(
   chunks: readonly StoredChunk[],
-  source: ImageChunks,
+  reader: BlobReader,
   options: CopiedBlobOptions,
 ): Promise<CopiedBlob> {
   if (chunks.length > CHUNKS_MAX) {
@@ -67,7 +73,7 @@ export async function copyBlob(
   }
   const out = new OutputFile(options.destination);
   try {
-    const copier = new Copier(out, source, options);
+    const copier = new Copier(out, reader, options);
     await copier.copy(chunks);
     return await copier.finish();
   } finally {
@@ -75,33 +81,40 @@ export async function copyBlob(
   }
 }
 
+/** A chunk that is ready to be appended. */
+interface ReadyChunk {
+  readonly digest: Buffer;
+  readonly uncompressedSize: number;
+  readonly isCompressed: boolean;
+  readonly stored: Uint8Array;
+}
+
 class Copier {
   readonly #out: OutputFile;
-  readonly #source: ImageChunks;
+  readonly #reader: BlobReader;
   readonly #options: CopiedBlobOptions;
   readonly #moved = new Map<StoredChunk, StoredChunk>();
   #uncompressedSize = 0;
 
-  constructor(out: OutputFile, source: ImageChunks, options: CopiedBlobOptions) {
+  constructor(out: OutputFile, reader: BlobReader, options: CopiedBlobOptions) {
     this.#out = out;
-    this.#source = source;
+    this.#reader = reader;
     this.#options = options;
   }
 
   async copy(chunks: readonly StoredChunk[]): Promise<void> {
-    const ahead: Promise<{ checked: CheckedChunk; packed: Uint8Array }>[] = [];
     const bytesTotal = chunks.reduce((sum, chunk) => sum + chunk.uncompressedSize, 0);
+    const ahead: Promise<ReadyChunk>[] = [];
     let bytes = 0;
     let next = 0;
     for (const chunk of chunks) {
       while (next < chunks.length && ahead.length < IN_FLIGHT_MAX) {
-        const packed = this.#pack(chunks[next++]!);
+        const ready = this.#prepare(chunks[next++]!);
         // Awaited in order; without this a failure before then would be reported as unhandled.
-        packed.catch(() => {});
-        ahead.push(packed);
+        ready.catch(() => {});
+        ahead.push(ready);
       }
-      const { checked, packed } = await ahead.shift()!;
-      this.#append(chunk, checked, packed);
+      this.#append(chunk, await ahead.shift()!);
       bytes += chunk.uncompressedSize;
       this.#options.onProgress?.({ bytes, bytesTotal });
       const turn = this.#options.turns.next();
@@ -112,41 +125,69 @@ class Copier {
 
   /** Everything behind the chunks, and the name. */
   async finish(): Promise<CopiedBlob> {
-    const { version, compressor, digester, tarHeaders } = this.#options;
-    const dataSize = this.#out.size;
-    if (tarHeaders) this.#writeHeader(Section.data, dataSize);
+    const { version, compressor, digester, cipher, tarHeaders } = this.#options;
+    const out = this.#out;
+    const dataSize = out.size;
+    if (tarHeaders) out.write(encodeTrailingTarHeader(Section.data, dataSize));
     const chunks = [...this.#moved.values()];
-    const section: Partial<ChunkInfoSection> =
-      version === 6 ? await writeChunkInfo(this.#out, { chunks }, this.#packer()) : {};
-    if (tarHeaders && section.ciOffset !== undefined) {
-      this.#writeHeader(Section.chunkInfo, this.#out.size - section.ciOffset);
+    let features = version === 6 ? FEATURES_V6 : FEATURES_V5;
+    if (cipher !== null) features |= BlobFeature.encrypted | BlobFeature.chunkInfoV2;
+    const section = version === 6 ? await this.#writeChunkInfo(chunks, features) : null;
+    if (tarHeaders && section !== null) {
+      out.write(encodeTrailingTarHeader(Section.chunkInfo, out.size - section.ciOffset));
     }
     // A v5 blob is its chunks: what follows them is not counted.
-    const compressedSize = version === 6 ? this.#out.size : dataSize;
-    const { digest: id } = this.#out.finish();
+    const compressedSize = version === 6 ? out.size : dataSize;
+    const { digest: id } = out.finish();
     const blob: ImageBlob = {
       ...PLAIN_BLOB,
       ...section,
       id,
-      features: version === 6 ? FEATURES_V6 : FEATURES_V5,
+      features,
       chunkCount: chunks.length,
       compressedSize,
       uncompressedSize: this.#uncompressedSize,
       compressor,
       digester,
+      cipherKey: cipher?.key ?? null,
+      cipherIv: cipher?.iv ?? null,
     };
     return { blob, moved: this.#moved };
   }
 
-  async #pack(chunk: StoredChunk): Promise<{ checked: CheckedChunk; packed: Uint8Array }> {
-    const checked = await this.#source.read(chunk);
-    const { stored, plain, compressor } = checked;
-    const fits =
-      stored !== null &&
-      (compressor === 'none' || (compressor === this.#options.compressor && stored.length < plain.length));
-    if (fits) return { checked, packed: stored };
-    const bytes = Buffer.from(plain.buffer, plain.byteOffset, plain.length);
-    return { checked, packed: await compressIfSmaller(bytes, this.#packer()) };
+  #writeChunkInfo(chunks: readonly StoredChunk[], features: number): Promise<ChunkInfoSection> {
+    const { cipher } = this.#options;
+    const info = cipher === null ? chunkInfoV1(chunks) : chunkInfoV2(chunks, null);
+    const sections = new BlobSections(this.#out, { features, compressor: this.#packer(), cipher });
+    return sections.chunkInfo(info, NO_DIGESTS);
+  }
+
+  /** Reads, verifies and packs a chunk. */
+  async #prepare(chunk: StoredChunk): Promise<ReadyChunk> {
+    const { cipher, digester } = this.#options;
+    const found = await this.#reader.readPacked(chunk);
+    if (found.cipher !== null && cipher === null) {
+      // What was encrypted must not become readable.
+      throw new ImageError(
+        'IMAGE_BAD_SOURCE',
+        'chunks of an encrypted blob can only go into an encrypted one',
+      );
+    }
+    const packed = await this.#pack(found);
+    return {
+      digest: found.digester === digester ? chunk.digest : digest(digester, found.plain),
+      uncompressedSize: found.plain.length,
+      isCompressed: packed.length !== found.plain.length,
+      stored: cipher === null ? packed : encrypt(cipher, packed),
+    };
+  }
+
+  #pack({ plain, packed, compressor }: PackedChunk): Uint8Array | Promise<Uint8Array> {
+    const isUsable =
+      packed !== null &&
+      (compressor === 'none' || (compressor === this.#options.compressor && packed.length < plain.length));
+    if (isUsable) return packed;
+    return compressIfSmaller(Buffer.from(plain.buffer, plain.byteOffset, plain.length), this.#packer());
   }
 
   #packer(): BuildCompressor {
@@ -155,29 +196,25 @@ class Copier {
     throw new ImageError('IMAGE_BAD_SOURCE', 'chunks that are compressed with gzip cannot be stored anew');
   }
 
-  #append(chunk: StoredChunk, checked: CheckedChunk, packed: Uint8Array): void {
-    const { plain } = checked;
-    const { blobIndex, version, digester } = this.#options;
-    const compressed = packed.length === plain.length ? 0 : ChunkFlag.compressed;
+  #append(chunk: StoredChunk, ready: ReadyChunk): void {
+    const { blobIndex, version, cipher } = this.#options;
+    const compressed = ready.isCompressed ? ChunkFlag.compressed : 0;
+    const encrypted = cipher === null ? 0 : ChunkFlag.encrypted;
     this.#moved.set(chunk, {
       blobIndex,
       index: this.#moved.size,
-      digest: checked.digester === digester ? chunk.digest : digest(digester, plain),
+      digest: ready.digest,
       crc32c: chunk.crc32c,
       uncompressedOffset: this.#uncompressedSize,
-      uncompressedSize: plain.length,
+      uncompressedSize: ready.uncompressedSize,
       compressedOffset: this.#out.size,
-      compressedSize: packed.length,
-      flags: compressed | (chunk.flags & ChunkFlag.hasCrc32c),
+      compressedSize: ready.stored.length,
+      flags: compressed | encrypted | (chunk.flags & ChunkFlag.hasCrc32c),
     });
-    this.#uncompressedSize += Math.ceil(plain.length / ALIGNMENT[version]) * ALIGNMENT[version];
-    this.#out.write(packed);
+    this.#uncompressedSize += Math.ceil(ready.uncompressedSize / ALIGNMENT[version]) * ALIGNMENT[version];
+    this.#out.write(ready.stored);
     if (this.#out.size > COMPRESSED_MAX || this.#uncompressedSize > UNCOMPRESSED_MAX) {
       throw new ImageError('IMAGE_TOO_LARGE', 'blob larger than 1 TiB, or 16 TiB uncompressed');
     }
-  }
-
-  #writeHeader(name: string, size: number): void {
-    this.#out.write(encodeTrailingTarHeader(name, size));
   }
 }

@@ -1,13 +1,12 @@
 import { resolve } from 'node:path';
 import type { BlobSource } from '../blob/source.ts';
-import { blobSpec, idOfFile } from '../rafs/blob-spec.ts';
-import type { BlobRow } from '../rafs/bootstrap.ts';
 import { BlobFeature, type Compressor, compressorOf, digesterOf, SuperFlag } from '../wire/rafs/flags.ts';
 import type { ImageBlob } from './blob.ts';
 import { type Destination, OutputFile } from './blob-writer.ts';
 import type { StoredChunk } from './chunker.ts';
-import { ImageError } from './error.ts';
-import { isTarfs, type LoadedImage } from './load.ts';
+import type { BlobCipher } from './cipher.ts';
+import type { LoadedImage } from './load.ts';
+import { inheritBlob } from './merge-blobs.ts';
 import type { ImageNode, NumberedTree } from './node.ts';
 import { writeBootstrapV5 } from './write-v5.ts';
 import { type BootstrapOptions, writeBootstrapV6 } from './write-v6.ts';
@@ -15,38 +14,24 @@ import { type BootstrapOptions, writeBootstrapV6 } from './write-v6.ts';
 /** What is taken over from a loaded image when its bootstrap is written anew. */
 export type KeptOptions = Omit<BootstrapOptions, 'blobs'>;
 
-/** Throws ImageError if the chunks of `image` cannot be moved to other blobs. */
-export function checkMovable(image: LoadedImage): void {
-  if (!isTarfs(image.bootstrap)) return;
-  const rule = 'the data of a tarfs image stays in its tar; build it with --type tar-rafs';
-  throw new ImageError('IMAGE_BAD_SOURCE', `${image.path}: ${rule}`);
-}
-
-/**
- * The image's blobs as a bootstrap outside of them describes them: one that had its bootstrap at its end has the name and size of that
- * file now. builder/src/core/context.rs.
- */
-export async function externalBlobs(image: LoadedImage, source: BlobSource): Promise<ImageBlob[]> {
+/** The blob table of the image, as a bootstrap outside of the blobs has it. */
+export async function outsideBlobs(image: LoadedImage, source: BlobSource): Promise<ImageBlob[]> {
   const blobs: ImageBlob[] = [];
-  for (const row of image.bootstrap.blobs) blobs.push(await externalBlob(row, image, source));
+  for (const row of image.bootstrap.blobs) {
+    const blob = await inheritBlob(image, row, source);
+    // Only ever set in memory: what is written has the columns which the table of 2020 lacks.
+    blobs.push({ ...blob, features: (blob.features & ~BlobFeature.v5NoExtBlobTable) >>> 0 });
+  }
   return blobs;
 }
 
-async function externalBlob(row: BlobRow, image: LoadedImage, source: BlobSource): Promise<ImageBlob> {
-  const { id, metaObjectId } = blobSpec(row, image.bootstrap, image.path);
-  // Only ever set in memory: what is written has the columns which the old table lacked.
-  const features = (row.features & ~BlobFeature.v5NoExtBlobTable & ~BlobFeature.inlinedFsMeta) >>> 0;
-  const inlined = (row.features & BlobFeature.inlinedFsMeta) !== 0;
-  if (!inlined) return { ...row, id, features };
-  if ((features & BlobFeature.separate) === 0) {
-    return { ...row, id, features, compressedSize: await source.size(id) };
+/** The cipher of the blobs that `chunks` are in, the first of several; null where none is encrypted. */
+export function cipherOf(image: LoadedImage, chunks: Iterable<StoredChunk>): BlobCipher | null {
+  for (const { blobIndex } of chunks) {
+    const { cipherKey: key, cipherIv: iv } = image.bootstrap.blobs[blobIndex]!;
+    if (key !== null && iv !== null) return { key: Buffer.from(key), iv: Buffer.from(iv) };
   }
-  const metaDigest = Buffer.from(metaObjectId, 'hex');
-  if (metaDigest.length !== 32) {
-    const rule = `its meta blob ${metaObjectId} must be named by its SHA-256`;
-    throw new ImageError('IMAGE_BAD_SOURCE', `${image.path}: blob ${idOfFile(id)}: ${rule}`);
-  }
-  return { ...row, id, features, metaDigest, metaSize: await source.size(metaObjectId) };
+  return null;
 }
 
 /** Chunk size, algorithms, flags and read-ahead list of a loaded image whose tree is numbered now. */

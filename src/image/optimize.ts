@@ -1,19 +1,13 @@
 import type { BlobSource } from '../blob/source.ts';
 import { compressorOf, digesterOf } from '../wire/rafs/flags.ts';
 import type { ImageBlob } from './blob.ts';
+import { BlobReader } from './blob-reader.ts';
 import type { Destination } from './blob-writer.ts';
 import type { StoredChunk } from './chunker.ts';
 import { type CopiedBlob, type CopyProgress, copyBlob } from './compact-blob.ts';
-import { ImageChunks } from './compact-chunks.ts';
-import {
-  checkMovable,
-  externalBlobs,
-  keptOptions,
-  packerOf,
-  replaceChunks,
-  writeAnew,
-} from './compact-image.ts';
-import { ImageError } from './error.ts';
+import { cipherOf, keptOptions, outsideBlobs, packerOf, replaceChunks, writeAnew } from './compact-image.ts';
+import { refuseTarfs } from './compatible.ts';
+import { BLOBS_MAX_V6, tooManyBlobs } from './dict.ts';
 import { type LoadedImage, loadImage } from './load.ts';
 import { assignInodes, type ImageNode, isRegular, type NumberedTree } from './node.ts';
 import type { AccessedFile, ByteRange } from './optimize-list.ts';
@@ -48,9 +42,6 @@ export interface OptimizeResult {
   readonly prefetchBlob: ImageBlob | null;
 }
 
-/** Indices in a v6 blob table are below 255, with 0 for the bootstrap. */
-const BLOBS_MAX = 254;
-
 /**
  * Copies the chunks of the listed files into a blob of their own, which a mount can fetch in one piece, and writes a bootstrap in which
  * these files refer to it. Each distinct chunk is stored once; files that are not listed are not changed. The blob's row has the
@@ -61,11 +52,11 @@ const BLOBS_MAX = 254;
 export async function optimize(options: OptimizeOptions): Promise<OptimizeResult> {
   const turns = new Turns(options.signal);
   const image = await loadImage(options.bootstrap);
-  checkMovable(image);
+  refuseTarfs(image, 'a source of chunks for another blob');
   const { version, flags } = image.bootstrap;
   const tree = assignInodes(image.root);
   const kept = keptOptions(image, tree);
-  const blobs = await externalBlobs(image, options.source);
+  const blobs = await outsideBlobs(image, options.source);
   const wanted = findWanted(tree, image.bootstrap.chunkSize, options);
   turns.check();
   const copied = await copyWanted(image, [...wanted.chunks], blobs.length, options, turns);
@@ -131,15 +122,13 @@ async function copyWanted(
 ): Promise<CopiedBlob | null> {
   if (chunks.length === 0) return null;
   const { version, flags } = image.bootstrap;
-  if (version === 6 && blobIndex >= BLOBS_MAX) {
-    const rule = `it has ${blobIndex} blobs, and there is no room for one more`;
-    throw new ImageError('IMAGE_TOO_LARGE', `${image.path}: ${rule}`);
-  }
-  return await copyBlob(chunks, new ImageChunks(image, options.source), {
+  if (version === 6 && blobIndex >= BLOBS_MAX_V6) throw tooManyBlobs();
+  return await copyBlob(chunks, new BlobReader(image, options.source), {
     version,
     blobIndex,
     compressor: packerOf(image),
     digester: digesterOf(flags),
+    cipher: cipherOf(image, chunks),
     destination: { kind: 'directory', path: options.blobDir },
     tarHeaders: true,
     turns,
