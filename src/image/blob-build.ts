@@ -11,9 +11,10 @@ import {
 } from './blob.ts';
 import { BlobSections } from './blob-sections.ts';
 import { OutputFile } from './blob-writer.ts';
-import { Chunker } from './chunker.ts';
+import { Chunker, type StoredChunk } from './chunker.ts';
 import { type BlobCipher, newCipher } from './cipher.ts';
 import type { CreateOptions } from './create.ts';
+import type { EarlierChunks } from './dict.ts';
 import { ImageError } from './error.ts';
 import type { ImageNode } from './node.ts';
 import type { Turns } from './turns.ts';
@@ -29,13 +30,20 @@ export class BlobBuild {
   readonly #options: CreateOptions;
   readonly #turns: Turns;
   readonly #onChunk: (bytes: number) => void;
+  readonly #earlier: EarlierChunks;
   readonly #cipher: BlobCipher | null;
   readonly #batcher: Batcher | null;
   #opened: { readonly out: OutputFile; readonly chunker: Chunker } | null = null;
   #sections: BlobSections | null = null;
 
-  constructor(options: CreateOptions, turns: Turns, onChunk: (bytes: number) => void) {
+  constructor(
+    options: CreateOptions,
+    earlier: EarlierChunks,
+    turns: Turns,
+    onChunk: (bytes: number) => void,
+  ) {
     this.#options = options;
+    this.#earlier = earlier;
     this.#turns = turns;
     this.#onChunk = onChunk;
     this.#cipher = options.encrypt ? newCipher() : null;
@@ -70,7 +78,8 @@ export class BlobBuild {
       chunkCount: chunks.length,
       compressedSize: out.size,
       uncompressedSize: chunker.uncompressedSize,
-      readaheadSize: prefetchPolicy === 'blob' && fsVersion === 5 ? readaheadSize(early, out.base) : 0,
+      readaheadSize:
+        prefetchPolicy === 'blob' && fsVersion === 5 ? readaheadSize(early, chunks, out.base) : 0,
       compressor,
       digester,
       cipherKey: this.#cipher?.key ?? null,
@@ -123,6 +132,7 @@ export class BlobBuild {
       compressor,
       digester,
       alignment: fsVersion === 6 || alignedChunk ? 4096 : 1,
+      earlier: this.#earlier,
       batcher: this.#batcher,
       cipher: this.#cipher,
       turns: this.#turns,
@@ -131,8 +141,11 @@ export class BlobBuild {
   }
 
   #startSections(features: number): BlobSections {
-    const { compressor } = this.#options;
-    this.#sections = new BlobSections(this.#open().out, { features, compressor, cipher: this.#cipher });
+    this.#sections = new BlobSections(this.#open().out, {
+      features,
+      compressor: this.#options.compressor,
+      cipher: this.#cipher,
+    });
     return this.#sections;
   }
 
@@ -158,11 +171,14 @@ export class BlobBuild {
   }
 }
 
-/** Bytes up to the end of the last chunk that one of `early` needs. */
-function readaheadSize(early: readonly ImageNode[], base: number): number {
+/** Bytes up to the end of the last of `chunks` that one of `early` needs; others of its chunks are in other blobs. */
+function readaheadSize(early: readonly ImageNode[], chunks: readonly StoredChunk[], base: number): number {
   let end = base;
-  for (const node of early)
-    for (const chunk of node.chunks) end = Math.max(end, chunk.compressedOffset + chunk.compressedSize);
+  for (const node of early) {
+    for (const chunk of node.chunks) {
+      if (chunks[chunk.index] === chunk) end = Math.max(end, chunk.compressedOffset + chunk.compressedSize);
+    }
+  }
   if (end - base <= READAHEAD_MAX) return end - base;
   throw new ImageError(
     'IMAGE_TOO_LARGE',

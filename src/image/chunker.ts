@@ -6,6 +6,7 @@ import type { Batch, Batcher } from './batch.ts';
 import type { OutputFile } from './blob-writer.ts';
 import { type BlobCipher, encrypt } from './cipher.ts';
 import { type BuildCompressor, compressIfSmaller } from './compress.ts';
+import type { EarlierChunks } from './dict.ts';
 import { ImageError, reason } from './error.ts';
 import { type ImageNode, isRegular } from './node.ts';
 import type { Turns } from './turns.ts';
@@ -37,6 +38,8 @@ export interface ChunkerOptions {
   /** Start of every chunk in the uncompressed image is a multiple of this: 4096 in v6, 1 in v5. */
   readonly alignment: number;
   /** Joins small files. */
+  /** Chunks that need not be stored because other blobs of the image have them. */
+  readonly earlier?: EarlierChunks | null;
   readonly batcher?: Batcher | null;
   readonly cipher?: BlobCipher | null;
   readonly turns: Turns;
@@ -163,7 +166,8 @@ export class Chunker {
   #find(bytes: Buffer): StoredChunk | undefined {
     this.#options.onChunk?.(bytes.length);
     this.#digest = digest(this.#options.digester, bytes);
-    const known = this.#known.get(this.#digest.toString('latin1'));
+    const earlier = this.#options.earlier?.find(this.#digest, bytes.length);
+    const known = earlier ?? this.#known.get(this.#digest.toString('latin1'));
     if (known === undefined || known.uncompressedSize !== bytes.length) return undefined;
     this.duplicates++;
     this.duplicateBytes += bytes.length;
@@ -181,7 +185,7 @@ export class Chunker {
         `more than ${CHUNK_INDEX_MAX + 1} chunks: use a larger --chunk-size`,
       );
     const chunk: StoredChunk = {
-      blobIndex: 0,
+      blobIndex: this.#options.earlier?.ownIndex() ?? 0,
       index,
       digest: this.#digest,
       crc32c: crc32c(bytes),

@@ -1,11 +1,16 @@
 import { resolve } from 'node:path';
+import type { BlobSource } from '../blob/source.ts';
 import type { DigestAlgorithm } from '../lib/digest.ts';
 import type { ImageBlob } from './blob.ts';
 import { BlobBuild } from './blob-build.ts';
 import { type Destination, OutputFile } from './blob-writer.ts';
 import type { Chunker } from './chunker.ts';
+import { checkTraits, refuseTarfs, traitsOf } from './compatible.ts';
 import type { BuildCompressor } from './compress.ts';
+import { BlobTable } from './dict.ts';
+import { type LoadedImage, loadImage } from './load.ts';
 import { assignInodes, type ImageNode, isRegular, type NumberedTree } from './node.ts';
+import { overlay, setLayer } from './overlay.ts';
 import { matchPrefetch, type PrefetchMatch } from './prefetch.ts';
 import type { TreeSource } from './tree-source.ts';
 import { Turns } from './turns.ts';
@@ -27,6 +32,12 @@ export interface CreateOptions {
   /** Keep owners. */
   readonly explicitUidGid: boolean;
   readonly whiteoutSpec: WhiteoutSpec;
+  /** Bootstrap of the image below: the result shows both, and its chunks are not stored again. */
+  readonly parent?: string | undefined;
+  /** Bootstrap of an image whose chunks are referred to instead of being stored again. */
+  readonly chunkDict?: string | undefined;
+  /** Where the blobs of these are, if a bootstrap inlined in its blob leaves out what can only be seen there. */
+  readonly blobs?: BlobSource | null;
   /** Absolute paths within the tree whose data is read ahead at mount; it is also stored first. */
   readonly prefetchPatterns: readonly string[];
   /** How the mount learns what to read ahead: from a list of files, or from the size of the blob's head. By default `fs`. */
@@ -58,8 +69,9 @@ export interface Progress {
 export interface CreateResult {
   readonly bootstrapPath: string;
   readonly bootstrapSize: number;
-  /** In blob table order; empty if the tree has no data. */
+  /** In blob table order, those of other images included; empty if the tree has no data. */
   readonly blobIds: readonly string[];
+  /** Of the blob that was built. */
   readonly blobSize: number;
   /** Directory entries. */
   readonly entries: number;
@@ -67,9 +79,12 @@ export interface CreateResult {
   readonly chunks: number;
   readonly duplicateChunks: number;
   readonly duplicateBytes: number;
-  /** Bytes of all regular files, aliases counted once. */
+  /** Bytes of all regular files of the source, aliases counted once. */
   readonly dataSize: number;
 }
+
+/** Layer of the source's files; those of the image below are of layer 0. */
+const LAYER = 1;
 
 /**
  * Builds an image of a tree. Both files appear complete under their names or not at all. Throws ImageError; aborting
@@ -78,18 +93,20 @@ export interface CreateResult {
 export async function create(options: CreateOptions): Promise<CreateResult> {
   const progress: Progress = { entries: 0, bytes: 0, bytesTotal: 0 };
   const turns = new Turns(options.signal);
-  const data = new BlobBuild(options, turns, (bytes) => {
+  const { parent, table } = await loadEarlier(options);
+  const data = new BlobBuild(options, table, turns, (bytes) => {
     progress.bytes += bytes;
     options.onProgress?.(progress);
   });
   try {
-    const tree = assignInodes(await readTree(data, options, progress, turns));
+    const root = await readTree(data, options, progress, turns);
+    const tree = assignInodes(parent === null ? root : overlay(parent.root, root, options.whiteoutSpec));
     const prefetch = matchPrefetch(tree, options.prefetchPatterns);
     progress.bytesTotal = dataSize(tree);
     const { chunker } = data;
     for (const node of prefetch.dataOrder) await chunker.add(node);
     const blob = await data.finishData(prefetch.early);
-    const files = await finishFiles(data, tree, prefetch, blob, options);
+    const files = await finishFiles(data, { tree, prefetch, table, options }, blob);
     return {
       ...files,
       entries: tree.byIndex.length,
@@ -117,63 +134,88 @@ async function readTree(
     return turns.next();
   };
   const chunker = (): Chunker => data.chunker;
-  const root = await options.source.read({ chunker, explicitUidGid, whiteoutSpec, onEntry, signal });
+  const keepWhiteouts = options.parent !== undefined;
+  const context = { chunker, explicitUidGid, whiteoutSpec, keepWhiteouts, onEntry, signal };
+  const root = await options.source.read(context);
+  setLayer(root, LAYER);
   turns.check();
   return root;
 }
 
 type Files = Pick<CreateResult, 'bootstrapPath' | 'bootstrapSize' | 'blobIds' | 'blobSize'>;
 
+/** What a bootstrap is made of, but for the blob of this build. */
+interface Content {
+  readonly tree: NumberedTree;
+  readonly prefetch: PrefetchMatch;
+  readonly table: BlobTable;
+  readonly options: CreateOptions;
+}
+
 /** The bootstrap describes the whole blob, or is the end of it: which comes first depends on that. */
-async function finishFiles(
-  data: BlobBuild,
-  tree: NumberedTree,
-  prefetch: PrefetchMatch,
-  blob: ImageBlob | null,
-  options: CreateOptions,
-): Promise<Files> {
-  if (options.bootstrap === null) {
-    const bytes = bootstrapBytes(tree, prefetch, blob, options);
+async function finishFiles(data: BlobBuild, content: Content, blob: ImageBlob | null): Promise<Files> {
+  const { bootstrap } = content.options;
+  if (bootstrap === null) {
+    const { bytes, blobIds } = bootstrapOf(content, blob);
     await data.inlineBootstrap(bytes);
     const { id, size } = data.seal();
     data.finish(id);
-    return { bootstrapPath: '', bootstrapSize: bytes.length, blobIds: [id], blobSize: size };
+    // The blob is a file even if it has nothing but the bootstrap.
+    const ids = blob === null ? [...blobIds, id] : blobIds.map((each) => (each === blob.id ? id : each));
+    return { bootstrapPath: '', bootstrapSize: bytes.length, blobIds: ids, blobSize: size };
   }
   if (blob === null) data.discard();
   const sealed = blob === null ? null : data.seal();
   const row = blob === null || sealed === null ? null : { ...blob, ...sealed, compressedSize: sealed.size };
-  const out = new OutputFile(options.bootstrap);
+  const out = new OutputFile(bootstrap);
   try {
-    const bytes = bootstrapBytes(tree, prefetch, row, options);
+    const { bytes, blobIds } = bootstrapOf(content, row);
     out.write(bytes);
     // Both are complete before either gets its name.
     if (sealed !== null) data.finish(sealed.id);
     const bootstrapPath = resolve(out.finish().path);
-    const blobIds = sealed === null ? [] : [sealed.id];
     return { bootstrapPath, bootstrapSize: bytes.length, blobIds, blobSize: sealed?.size ?? 0 };
   } finally {
     out.discard();
   }
 }
 
-function bootstrapBytes(
-  tree: NumberedTree,
-  prefetch: PrefetchMatch,
+function bootstrapOf(
+  { tree, prefetch, table, options }: Content,
   blob: ImageBlob | null,
-  options: CreateOptions,
-): Buffer {
+): { bytes: Buffer; blobIds: string[] } {
+  const blobs = table.rows(blob);
   const bootstrapOptions: BootstrapOptions = {
     ...options,
-    blobs: blob === null ? [] : [blob],
+    blobs,
     prefetch: options.prefetchPolicy === 'blob' ? [] : prefetch.nodes,
   };
-  return options.fsVersion === 6
-    ? writeBootstrapV6(tree, bootstrapOptions)
-    : writeBootstrapV5(tree, bootstrapOptions);
+  const write = options.fsVersion === 6 ? writeBootstrapV6 : writeBootstrapV5;
+  return { bytes: write(tree, bootstrapOptions), blobIds: blobs.map(({ id }) => id) };
+}
+
+/** The images which a build refers to, if they go with it. */
+async function loadEarlier(
+  options: CreateOptions,
+): Promise<{ parent: LoadedImage | null; table: BlobTable }> {
+  const { digester, fsVersion, chunkSize, explicitUidGid } = options;
+  const build = { name: 'this build', chunkSize, explicitUidGid, fsVersion, digester, tarfs: false };
+  const load = async (path: string | undefined, flag: string): Promise<LoadedImage | null> => {
+    if (path === undefined) return null;
+    const image = await loadImage(path);
+    refuseTarfs(image, flag);
+    checkTraits(build, traitsOf(image.bootstrap, path));
+    return image;
+  };
+  const dictionary = await load(options.chunkDict, '--chunk-dict');
+  const parent = await load(options.parent, '--parent-bootstrap');
+  const table = await BlobTable.of({ parent, dictionary, digester, fsVersion }, options.blobs ?? null);
+  return { parent, table };
 }
 
 function dataSize(tree: NumberedTree): number {
   let size = 0;
-  for (const node of tree.byIndex) if (isRegular(node) && node.first === node) size += node.size;
+  for (const node of tree.byIndex)
+    if (node.layer === LAYER && isRegular(node) && node.first === node) size += node.size;
   return size;
 }

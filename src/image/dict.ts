@@ -5,7 +5,7 @@ import type { ImageBlob } from './blob.ts';
 import type { StoredChunk } from './chunker.ts';
 import { ImageError } from './error.ts';
 import type { LoadedImage } from './load.ts';
-import { inheritBlob } from './merge-blobs.ts';
+import { inheritBlobOfFile } from './merge-blobs.ts';
 import { inOrder } from './node.ts';
 
 /** A chunk address of v6 has 8 bits for the blob, counted from 1; upstream uses one less. */
@@ -61,7 +61,7 @@ export class BlobTable implements EarlierChunks {
   static async of(images: EarlierImages, blobs: BlobSource | null): Promise<BlobTable> {
     const rowsOf = async (image: LoadedImage | null): Promise<ImageBlob[]> => {
       const rows: ImageBlob[] = [];
-      for (const row of image?.bootstrap.blobs ?? []) rows.push(await inheritBlob(image!, row, blobs));
+      for (const row of image?.bootstrap.blobs ?? []) rows.push(await inheritBlobOfFile(image!, row, blobs));
       return rows;
     };
     return new BlobTable(images, await rowsOf(images.parent), await rowsOf(images.dictionary));

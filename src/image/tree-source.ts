@@ -9,6 +9,8 @@ export interface TreeContext {
   /** Keep owners; otherwise everything belongs to 0:0. */
   readonly explicitUidGid: boolean;
   readonly whiteoutSpec: WhiteoutSpec;
+  /** The tree goes on top of another: whiteouts stay in it until they have acted. */
+  readonly keepWhiteouts?: boolean;
   /** Called for every entry. A promise is awaited, so that a long read can let signals in; it throws to stop. */
   readonly onEntry?: () => Promise<void> | undefined;
   /** Ends a wait for a slow source. */

@@ -10,7 +10,7 @@ import { checkXattrs } from './xattr-rules.ts';
 export type WhiteoutSpec = 'oci' | 'overlayfs' | 'none';
 
 /** What `walk` takes from the tree. */
-export type WalkOptions = Pick<TreeContext, 'whiteoutSpec' | 'explicitUidGid' | 'onEntry'>;
+export type WalkOptions = Pick<TreeContext, 'whiteoutSpec' | 'keepWhiteouts' | 'explicitUidGid' | 'onEntry'>;
 
 const WHITEOUT_PREFIX = Buffer.from('.wh.');
 const SLASH = Buffer.from('/');
@@ -47,7 +47,7 @@ async function readChildren(directory: ImageNode, options: WalkOptions): Promise
     if (name.length > NAME_MAX)
       throw new ImageError('IMAGE_BAD_SOURCE', `${text(path)}: name longer than ${NAME_MAX} bytes`);
     const stats = statOf(path, false);
-    if (isWhiteout(name, stats, options.whiteoutSpec)) continue;
+    if (!options.keepWhiteouts && isWhiteout(name, stats, options.whiteoutSpec)) continue;
     const child = makeNode(name, path, stats, options);
     directory.children.push(child);
     if (stats.isDirectory()) await readChildren(child, options);
