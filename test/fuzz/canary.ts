@@ -23,6 +23,12 @@ export const canaries: Readonly<Record<string, Canary>> = {
     instead: '',
     says: /bootstrap: seed 7, iteration \d+: RangeError/,
   },
+  check: {
+    file: 'src/image/check-v5.ts',
+    check: 'if (table === undefined) return',
+    instead: 'if (table === undefined) return null;\n    if (table === undefined) return',
+    says: /check: seed 7, iteration \d+: Error: accepted, but a chunk of blob \d+/,
+  },
   fuse: {
     file: 'src/fuse/server.ts',
     check: 'result > this.room',

@@ -1,4 +1,5 @@
 import { bootstrapTarget } from './bootstrap.ts';
+import { checkTarget } from './check.ts';
 import { fuseTarget } from './fuse.ts';
 import { ringTarget } from './ring.ts';
 import type { MakeTarget } from './runner.ts';
@@ -7,6 +8,7 @@ import { vhostTarget } from './vhost.ts';
 /** Every target by name. */
 export const targets: Readonly<Record<string, MakeTarget>> = {
   bootstrap: bootstrapTarget,
+  check: checkTarget,
   fuse: fuseTarget,
   ring: ringTarget,
   vhost: vhostTarget,
