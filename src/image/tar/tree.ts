@@ -1,3 +1,4 @@
+import type { Xattr } from '../../native/xattr.ts';
 import { NAME_MAX } from '../../wire/rafs/flags.ts';
 import { NO_DEVICE } from '../../wire/rafs/inode-v5.ts';
 import { TarType } from '../../wire/tar.ts';
@@ -5,6 +6,7 @@ import { ImageError } from '../error.ts';
 import { FileType, type ImageNode, isDirectory, isRegular, newNode } from '../node.ts';
 import { checkXattrs } from '../xattr-rules.ts';
 import type { TarEntry } from './reader.ts';
+import { Slabs } from './slabs.ts';
 
 /** Linux' PATH_MAX: longer paths and targets no program can use. It bounds the depth of the tree, too. */
 const PATH_BYTES_MAX = 4095;
@@ -17,6 +19,7 @@ const MAJOR_MAX = 0xfff;
 const MINOR_MAX = 0xfffff;
 const ROOT_NAME = Buffer.from('/');
 const NO_BYTES = Buffer.alloc(0);
+const NO_XATTRS: readonly Xattr[] = [];
 
 /** What an eStargz layer has for its own readers. */
 const STARGZ_FILES: readonly string[] = ['stargz.index.json', '.prefetch.landmark', '.no.prefetch.landmark'];
@@ -46,6 +49,7 @@ export class TarTree {
   readonly #archive: string;
   readonly #explicitUidGid: boolean;
   readonly #root: Slot;
+  readonly #slabs = new Slabs();
   #inodes = 0;
   #metadataBytes = 0;
 
@@ -60,9 +64,8 @@ export class TarTree {
   add(entry: TarEntry): ImageNode | null {
     const parts = this.#partsOf(entry.name, 'path');
     if (parts.length === 1 && STARGZ_FILES.includes(parts[0]!)) return null;
-    const name = parts.length === 0 ? ROOT_NAME : Buffer.from(parts.at(-1)!, 'latin1');
-    const path = Buffer.from(`/${parts.join('/')}`, 'latin1');
-    const node = this.#nodeOf(entry, name, path);
+    const path = this.#slabs.keep(Buffer.from(`/${parts.join('/')}`, 'latin1'));
+    const node = this.#nodeOf(entry, nameIn(path), path);
     if (parts.length === 0) {
       if (!isDirectory(node)) throw this.#bad(path, 'the root is no directory');
       this.#root.node = node;
@@ -86,8 +89,8 @@ export class TarTree {
     for (let i = 0; i < parts.length - 1; i++) {
       let slot = parent.children.get(parts[i]!);
       if (slot === undefined) {
-        const above = Buffer.from(`/${parts.slice(0, i + 1).join('/')}`, 'latin1');
-        slot = { node: this.#directory(Buffer.from(parts[i]!, 'latin1'), above), children: new Map() };
+        const above = this.#slabs.keep(Buffer.from(`/${parts.slice(0, i + 1).join('/')}`, 'latin1'));
+        slot = { node: this.#directory(nameIn(above), above), children: new Map() };
         parent.children.set(parts[i]!, slot);
       } else if (!isDirectory(slot.node))
         throw this.#bad(path, `${slot.node.sourcePath}, which the archive has before it, is no directory`);
@@ -106,10 +109,8 @@ export class TarTree {
       throw this.#bad(path, `owner ${entry.uid}:${entry.gid} does not fit 32 bits`);
     const link = entry.type === TarType.link ? this.#linked(entry, path) : null;
     const target = entry.type === TarType.symlink ? this.#symlinkTarget(entry, path) : NO_BYTES;
-    const xattrs = link?.xattrs ?? entry.xattrs;
-    if (link === null) checkXattrs(`${this.#archive}: ${path}`, xattrs);
+    const xattrs = link?.xattrs ?? this.#xattrsOf(entry, path);
     this.#count(path.length + target.length);
-    for (const xattr of link === null ? xattrs : []) this.#count(xattr.name.length + xattr.value.length);
     return newNode({
       name,
       sourcePath: path,
@@ -147,11 +148,20 @@ export class TarTree {
     return slot.node;
   }
 
+  #xattrsOf(entry: TarEntry, path: Buffer): readonly Xattr[] {
+    if (entry.xattrs.length === 0) return NO_XATTRS;
+    checkXattrs(`${this.#archive}: ${path}`, entry.xattrs);
+    return entry.xattrs.map(({ name, value }) => {
+      this.#count(name.length + value.length);
+      return { name: this.#slabs.keep(name), value: this.#slabs.keep(value) };
+    });
+  }
+
   #symlinkTarget({ linkName }: TarEntry, path: Buffer): Buffer {
     if (linkName.length === 0) throw this.#bad(path, 'symbolic link without a target');
     if (linkName.length > PATH_BYTES_MAX)
       throw this.#bad(path, `symbolic link to a target of more than ${PATH_BYTES_MAX} bytes`);
-    return linkName;
+    return this.#slabs.keep(linkName);
   }
 
   #rdevOf({ type, devMajor, devMinor }: TarEntry, path: Buffer): number {
@@ -194,4 +204,9 @@ export class TarTree {
   #bad(path: Buffer, rule: string): ImageError {
     return new ImageError('IMAGE_BAD_SOURCE', `${this.#archive}: ${path}: ${rule}`);
   }
+}
+
+/** The last component. */
+function nameIn(path: Buffer): Buffer {
+  return path.length === 1 ? path : path.subarray(path.lastIndexOf(0x2f) + 1);
 }
