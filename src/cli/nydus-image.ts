@@ -1,6 +1,6 @@
 import { Command, CommanderError } from 'commander';
 import { checkCommand } from './image/check.ts';
-import { logLevelOption, version } from './image/common.ts';
+import { logFileOption, logLevelOption, version } from './image/common.ts';
 import { createCommand } from './image/create.ts';
 import { mergeCommand } from './image/merge.ts';
 import { optimizeCommand } from './image/optimize.ts';
@@ -16,6 +16,7 @@ function program(): Command {
     .description('Builds RAFS images, which nydusd mounts.')
     .version(version(), '-V, --version')
     .addOption(logLevelOption())
+    .addOption(logFileOption())
     .exitOverride();
   for (const command of [createCommand(), mergeCommand(), optimizeCommand(), checkCommand(), statCommand()])
     root.addCommand(command.copyInheritedSettings(root));

@@ -11,6 +11,7 @@ import {
 } from './blob.ts';
 import { BlobSections } from './blob-sections.ts';
 import { OutputFile } from './blob-writer.ts';
+import { CacheFiles } from './cache-files.ts';
 import { Chunker, type StoredChunk } from './chunker.ts';
 import { type BlobCipher, newCipher } from './cipher.ts';
 import type { CreateOptions } from './create.ts';
@@ -35,6 +36,7 @@ export class BlobBuild {
   readonly #batcher: Batcher | null;
   #opened: { readonly out: OutputFile; readonly chunker: Chunker } | null = null;
   #sections: BlobSections | null = null;
+  #cache: CacheFiles | null = null;
 
   constructor(
     options: CreateOptions,
@@ -70,6 +72,7 @@ export class BlobBuild {
     sections.data(chunker.uncompressedSize);
     const chunkInfo = fsVersion === 6 ? await this.#writeChunkInfo(sections, chunker, features) : {};
     const { chunks } = chunker;
+    this.#cache?.seal(chunker.uncompressedSize, chunks.length);
     return {
       ...PLAIN_BLOB,
       ...chunkInfo,
@@ -110,16 +113,20 @@ export class BlobBuild {
   /** Gives the blob its name. */
   finish(id: string): void {
     this.#open().out.finish(id);
+    this.#cache?.finish(id);
   }
 
   /** Removes what has no name yet. */
   discard(): void {
     this.#opened?.out.discard();
+    this.#cache?.discard();
   }
 
   #open(): { readonly out: OutputFile; readonly chunker: Chunker } {
     if (this.#opened === null) {
       const out = new OutputFile(this.#options.blob, this.#options.blobOffset ?? 0);
+      const { cacheDir } = this.#options;
+      if (cacheDir !== undefined) this.#cache = new CacheFiles(cacheDir);
       this.#opened = { out, chunker: this.#newChunker(out) };
     }
     return this.#opened;
@@ -137,6 +144,7 @@ export class BlobBuild {
       cipher: this.#cipher,
       turns: this.#turns,
       onChunk: this.#onChunk,
+      onStore: (chunk, bytes) => this.#cache?.addChunk(chunk, bytes),
     });
   }
 
@@ -145,6 +153,7 @@ export class BlobBuild {
       features,
       compressor: this.#options.compressor,
       cipher: this.#cipher,
+      onChunkInfo: (bytes, header) => this.#cache?.addChunkInfo(bytes, header),
     });
     return this.#sections;
   }

@@ -31,6 +31,8 @@ export interface SectionOptions {
   /** Of the chunk info. */
   readonly compressor: BuildCompressor;
   readonly cipher: BlobCipher | null;
+  /** Gets the uncompressed chunk info and its header in clear. */
+  readonly onChunkInfo?: ((bytes: Buffer, header: Uint8Array) => void) | undefined;
 }
 
 /**
@@ -80,6 +82,7 @@ export class BlobSections {
       contextSize: info.contextSize,
       contextCount: info.contextCount,
     });
+    this.#options.onChunkInfo?.(info.bytes, header);
     out.write(stored);
     out.write(cipher === null ? header : encrypt(cipher, header));
     this.#header(Section.chunkInfo, stored.length + header.length);

@@ -16,7 +16,8 @@ export class OutputFile {
   readonly #destination: Destination;
   /** Where the bytes will begin in a larger object; 0: they are the object. */
   readonly base: number;
-  readonly #temporary: string | null;
+  /** Null: written straight through, or named already. */
+  #temporary: string | null;
   readonly #fd: number;
   readonly #hash = createHash('sha256');
   #size: number;
@@ -74,6 +75,7 @@ export class OutputFile {
     try {
       this.#close();
       if (this.#temporary !== null) renameSync(this.#temporary, final);
+      this.#temporary = null;
     } catch (cause) {
       throw new ImageError('IMAGE_WRITE', `${final}: ${reason(cause)}`, { cause });
     }
@@ -82,8 +84,7 @@ export class OutputFile {
 
   /** Closes and removes what was written. Harmless after `finish`. */
   discard(): void {
-    if (!this.#open) return;
-    this.#close();
+    if (this.#open) this.#close();
     if (this.#temporary !== null) rmSync(this.#temporary, { force: true });
   }
 

@@ -42,6 +42,8 @@ export interface ChunkerOptions {
   readonly earlier?: EarlierChunks | null;
   readonly batcher?: Batcher | null;
   readonly cipher?: BlobCipher | null;
+  /** Called for each distinct chunk; the bytes are good until it returns. */
+  readonly onStore?: (chunk: StoredChunk, bytes: Buffer) => void;
   readonly turns: Turns;
   readonly onChunk?: (bytes: number) => void;
 }
@@ -200,6 +202,7 @@ export class Chunker {
     if (this.uncompressedSize > UNCOMPRESSED_MAX)
       throw new ImageError('IMAGE_TOO_LARGE', 'more than 16 TiB of file data');
     this.chunks.push(chunk);
+    this.#options.onStore?.(chunk, bytes);
     this.#known.set(this.#digest.toString('latin1'), chunk);
     if (batcher && node.size === bytes.length && batcher.takes(bytes.length)) {
       if (!batcher.hasRoom(bytes.length)) await this.#endBatch();

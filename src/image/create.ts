@@ -52,6 +52,8 @@ export interface CreateOptions {
   readonly alignedChunk?: boolean;
   /** Name of the blob instead of its SHA-256. */
   readonly blobId?: string | undefined;
+  /** Directory for the cache files of the blob, as if nydusd had fetched all of it. */
+  readonly cacheDir?: string | undefined;
   /** Where the blob will begin in a larger object. */
   readonly blobOffset?: number;
   readonly signal?: AbortSignal | undefined;

@@ -3,16 +3,13 @@ import { type Command, Option } from 'commander';
 import type { BlobSource } from '../../blob/source.ts';
 import { LocalfsSource } from '../../source/localfs.ts';
 
+export { logFileOption } from './common.ts';
+
 /** Where the bootstrap and the blobs are, as the user said. */
 export interface BootstrapFlags {
   readonly bootstrap?: string;
   readonly blobDir?: string;
   readonly config?: string;
-}
-
-/** Callers of the original give it; this program has no log. */
-export function logFileOption(): Option {
-  return new Option('-L, --log-file <file>', 'taken and not used: messages go to standard error').hideHelp();
 }
 
 /** `-C`. */

@@ -1,4 +1,4 @@
-import { readFileSync } from 'node:fs';
+import { appendFileSync, readFileSync } from 'node:fs';
 import { constants } from 'node:os';
 import { type Command, Option } from 'commander';
 
@@ -7,6 +7,19 @@ const LOG_LEVELS = ['error', 'warn', 'info', 'debug', 'trace'] as const;
 /** Taken before and after the subcommand, as by the original; the default is applied where it is read. */
 export function logLevelOption(): Option {
   return new Option('-l, --log-level <level>', 'how much is said (default: "info")').choices(LOG_LEVELS);
+}
+
+/** Taken before and after the subcommand. */
+export function logFileOption(): Option {
+  return new Option('-L, --log-file <file>', 'append what is said to a file, errors and results aside');
+}
+
+/** Says what was done, unless the log level is below `info`: on standard output or in the log file. */
+export function say(command: Command, text: string): void {
+  if (!isTalkative(command)) return;
+  const { logFile } = command.optsWithGlobals<{ logFile?: string }>();
+  if (logFile === undefined) process.stdout.write(text);
+  else appendFileSync(logFile, text);
 }
 
 /** Whether a summary is wanted on standard output. */
