@@ -1,13 +1,14 @@
 import { Command, CommanderError } from 'commander';
 import { checkCommand } from './image/check.ts';
 import { logFileOption, logLevelOption, version } from './image/common.ts';
+import { compactCommand } from './image/compact.ts';
 import { createCommand } from './image/create.ts';
 import { mergeCommand } from './image/merge.ts';
 import { optimizeCommand } from './image/optimize.ts';
 import { statCommand } from './image/stat.ts';
 
 /** Subcommands of the original which this program does not have. */
-const UNSUPPORTED: readonly string[] = ['chunkdict', 'inspect', 'compact', 'unpack', 'export'];
+const UNSUPPORTED: readonly string[] = ['chunkdict', 'inspect', 'unpack', 'export'];
 const EXIT_FAILURE = 1;
 const EXIT_USAGE = 2;
 
@@ -18,7 +19,14 @@ function program(): Command {
     .addOption(logLevelOption())
     .addOption(logFileOption())
     .exitOverride();
-  for (const command of [createCommand(), mergeCommand(), optimizeCommand(), checkCommand(), statCommand()])
+  for (const command of [
+    createCommand(),
+    mergeCommand(),
+    compactCommand(),
+    optimizeCommand(),
+    checkCommand(),
+    statCommand(),
+  ])
     root.addCommand(command.copyInheritedSettings(root));
   for (const name of UNSUPPORTED) {
     root

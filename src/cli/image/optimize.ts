@@ -3,8 +3,7 @@ import { Command, Option } from 'commander';
 import { type OptimizeResult, optimize } from '../../image/optimize.ts';
 import { readAccessList } from '../../image/optimize-list.ts';
 import { outputJson } from '../../image/output.ts';
-import { logFileOption } from './bootstrap-options.ts';
-import { abortOnSignals, isTalkative, logLevelOption, mebibytes, version } from './common.ts';
+import { abortOnSignals, logFileOption, logLevelOption, mebibytes, say, version } from './common.ts';
 import {
   addBackendOptions,
   type BackendFlags,
@@ -80,7 +79,7 @@ async function runOptimize(flags: OptimizeFlags, command: Command): Promise<void
       writeFileSync(flags.outputJson, `${JSON.stringify(json, null, 2)}\n`);
     }
     endProgress();
-    if (isTalkative(command)) process.stdout.write(summary(result, seconds));
+    say(command, summary(result, seconds));
   } finally {
     await source.close();
   }
