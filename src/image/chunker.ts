@@ -97,11 +97,12 @@ export class Chunker {
     this.#scratch = Buffer.allocUnsafeSlow(options.chunkSize);
   }
 
-  /** Stores the data of `node`. An alias takes the chunks of the first name without being read. */
+  /** Stores the data of `node`. Names of one file are read once, under whichever comes first. */
   async add(node: ImageNode): Promise<void> {
     if (!isRegular(node)) return;
-    if (node.first !== node) node.chunks = node.first.chunks;
-    else if (node.size > 0 && node.chunks.length === 0) node.chunks = await this.#addFile(node);
+    const { first } = node;
+    if (node.size > 0 && first.chunks.length === 0) first.chunks = await this.#addFile(node);
+    node.chunks = first.chunks;
   }
 
   /** Stores the data of `node` as it passes. A hole as large as a chunk costs nothing after the first. */

@@ -43,6 +43,8 @@ export interface BootstrapOptions {
   readonly hasXattr?: boolean;
   /** The blobs are tars as they are: blocks have 512 bytes, and a chunk's place in the image is that in the tar. */
   readonly tarfs?: boolean;
+  /** Whether the superblock says that data is encrypted; by default, whether that of a blob is. */
+  readonly encrypt?: boolean;
   /** Nodes to be read ahead at mount, in the order asked for; may be directories. */
   readonly prefetch: readonly ImageNode[];
 }
@@ -103,9 +105,10 @@ export function writeBootstrapV6(tree: NumberedTree, options: BootstrapOptions):
   const digestsInlined = blobs.every((blob) => (blob.features & BlobFeature.inlinedChunkDigest) !== 0)
     ? SuperFlag.inlinedChunkDigest
     : 0;
-  const cipher = blobs.some((blob) => blob.cipherKey !== null)
-    ? SuperFlag.encryptionAes128Xts
-    : SuperFlag.encryptionNone;
+  const cipher =
+    (options.encrypt ?? blobs.some((blob) => blob.cipherKey !== null))
+      ? SuperFlag.encryptionAes128Xts
+      : SuperFlag.encryptionNone;
   encodeSuperblockV6(view, {
     rootNid: writer.nid(tree.root),
     inos: tree.byIndex.length,

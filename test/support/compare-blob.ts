@@ -69,7 +69,13 @@ export async function compareBlobs(
     try {
       if (wanted !== null) {
         await compareChunkInfo(differences, `blob[${i}]`, wanted, found, free[i] === true);
-        compareSections(differences, `blob[${i}]`, fileOf(expected, wanted), fileOf(actual, found));
+        compareSections(
+          differences,
+          `blob[${i}]`,
+          fileOf(expected, wanted),
+          fileOf(actual, found),
+          found.spec,
+        );
       }
       await verifyChunks(differences, `blob[${i}]`, found, actual.image, i);
       verifyIdentity(differences, `blob[${i}]`, found, actual, i);
@@ -206,6 +212,7 @@ function compareSections(
   where: string,
   wantedFile: string,
   foundFile: string,
+  { cipher }: BlobSpec,
 ): void {
   if (statSync(wantedFile).size > 2 ** 31 || statSync(foundFile).size > 2 ** 31) return;
   const [wanted, found] = [readFileSync(wantedFile), readFileSync(foundFile)];
@@ -224,7 +231,9 @@ function compareSections(
     differences.near(at, 'compressed size', entry.compressedSize, other.compressedSize);
     differences.near(at, 'compressed offset', entry.compressedOffset, other.compressedOffset);
     if (entry.name === Section.digests) differences.equal(at, 'digest', entry.digest, other.digest);
-    verifyTocEntry(differences, at, found, other, actual);
+    // Table and header are encrypted, their digests are not of what is stored.
+    const encrypted = cipher !== null && other.name.startsWith(Section.chunkInfo);
+    if (!encrypted) verifyTocEntry(differences, at, found, other, actual);
   }
 }
 

@@ -68,7 +68,7 @@ function compareSuperblocks(differences: Differences, wanted: Bootstrap, found: 
 /** Columns of a blob row that follow from compressed sizes (near) or compressed bytes (unseen). */
 const COLUMNS = {
   free: {
-    near: ['compressedSize', 'ciOffset', 'ciCompressedSize'],
+    near: ['compressedSize', 'ciOffset', 'ciCompressedSize', 'readaheadSize'],
     unseen: ['id', 'tocDigest', 'metaDigest', 'cipherKey', 'cipherIv'],
   },
   /** The data is the source itself, the chunk info of another object is packed by zstd. */
