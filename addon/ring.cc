@@ -272,7 +272,7 @@ void Ring::notify() {
   signalFd(queue->call);
 }
 
-int Ring::flush(const int32_t* done, uint32_t count) {
+int Ring::flush(const int32_t* done, uint32_t count, bool tell) {
   for (uint32_t i = 0; i < count; i++) {
     if (slot(static_cast<uint32_t>(done[i])) == nullptr) return -EINVAL;
   }
@@ -294,8 +294,12 @@ int Ring::flush(const int32_t* done, uint32_t count) {
     release(index);
   }
   stats.completed += count;
-  if (batched_ == 0) return 0;
-  if (!publish()) return fail(-EFAULT);
+  if (batched_ > 0) {
+    if (!publish()) return fail(-EFAULT);
+    untold_ = true;
+  }
+  if (!tell || !untold_) return 0;
+  untold_ = false;
   notify();
   // Requests waited for a slot, and the guest will not kick for them again.
   if (starved_ && !free_.empty()) {

@@ -11,7 +11,7 @@
 
 namespace nydus {
 
-constexpr uint32_t kRequestBytes = 4096, kReplyBytes = 256, kStateWords = 8;
+constexpr uint32_t kRequestBytes = 4160, kReplyBytes = 256, kStateWords = 8;
 constexpr uint32_t kSlotsMax = 32768;
 // Pieces of a reply which are not adjacent in memory: what preadv takes at once (IOV_MAX).
 constexpr uint32_t kPartsMax = 1024;
@@ -80,7 +80,7 @@ class Ring {
   // Gives the queue back; its next avail index.
   uint16_t detach();
   int pop(int32_t* popped, uint32_t max, uint64_t spinNs);
-  int flush(const int32_t* done, uint32_t count);
+  int flush(const int32_t* done, uint32_t count, bool tell);
   int arm();
   // The slot of a request in flight that may be answered, or null.
   Slot* slot(uint32_t index) {
@@ -113,7 +113,7 @@ class Ring {
 
   uint32_t num_ = 0;
   uint16_t lastAvail_ = 0, used_ = 0, signalled_ = 0;
-  bool signalledValid_ = false, eventIdx_ = false, indirect_ = false, muted_ = false, starved_ = false;
+  bool signalledValid_ = false, eventIdx_ = false, indirect_ = false, muted_ = false, starved_ = false, untold_ = false;
   int failure_ = 0;
   uint32_t hint_ = 0;
   std::vector<uint8_t> taken_;  // per head: given out and not yet returned

@@ -129,7 +129,7 @@ napi_value RingFlush(napi_env env, napi_callback_info info) {
   Ints done(env, args[1]);
   const uint32_t count = args.u32(2);
   if (count > done.length) return number(env, -EINVAL);
-  return number(env, (*server)->ring.flush(done.data, count));
+  return number(env, (*server)->ring.flush(done.data, count, args.boolean(3)));
 }
 
 napi_value RingArm(napi_env env, napi_callback_info info) {

@@ -1,4 +1,5 @@
 /** A queue worker: serves the rings given to it with one FUSE server over the tree of all mounts. */
+import { availableParallelism } from 'node:os';
 import { getSystemErrorName } from 'node:util';
 import { parentPort, workerData } from 'node:worker_threads';
 import { FuseServer } from '../fuse/server.ts';
@@ -22,7 +23,10 @@ const DRAIN_MS = 10_000;
 
 const port = parentPort!;
 const post = (message: FromWorker) => port.postMessage(message);
-const { pollUs } = workerData as { pollUs: number };
+const { pollUs, shared } = workerData as { pollUs: number; shared: SharedArrayBuffer };
+/** Queue workers that run. */
+const running = new Int32Array(shared);
+const cpus = availableParallelism();
 
 const vfs = new Vfs();
 const fetcher = new WorkerFetcher(post);
@@ -75,6 +79,7 @@ function attach(device: number, queue: number): number {
   if (typeof channel === 'number') return channel;
   const ringServer = new RingServer(channel, server, {
     pollNs: pollUs * 1000,
+    isCrowded: () => running[0]! >= cpus,
     onFault: (errno) => post({ type: 'fault', device, queue, errno }),
   });
   rings.set(`${device}:${queue}`, { channel, ringServer });

@@ -57,6 +57,8 @@ class Member {
 export class WorkerPool implements QueueHost {
   readonly #options: WorkerPoolOptions;
   readonly #members: Map<number, Member> = new Map();
+  /** Their number, which they see themselves. */
+  readonly #running: Int32Array = new Int32Array(new SharedArrayBuffer(4));
   /** What a worker that starts later must learn first, in order. */
   readonly #specs: Map<number, MountSpec> = new Map();
   #stopping = false;
@@ -132,10 +134,11 @@ export class WorkerPool implements QueueHost {
     if (running !== undefined) return running;
     const worker = new Worker(new URL('./queue-worker.ts', import.meta.url), {
       name: `queue-${index + 1}`,
-      workerData: { pollUs: this.#options.pollUs },
+      workerData: { pollUs: this.#options.pollUs, shared: this.#running.buffer },
     });
     const member = new Member(worker);
     this.#members.set(index, member);
+    this.#running[0] = this.#members.size;
     worker.on('message', (message: FromWorker) => this.#take(member, message));
     worker.on('error', (error) => this.#options.died(error));
     worker.on('exit', (code) => {

@@ -1,3 +1,4 @@
+import { performance } from 'node:perf_hooks';
 import { COUNTED_OPS, Opcode } from '../wire/fuse.ts';
 
 const READ_INDEX = 4;

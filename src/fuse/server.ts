@@ -1,3 +1,4 @@
+import { performance } from 'node:perf_hooks';
 import { Errno } from '../lib/errno.ts';
 import { InHeader, Opcode, OutHeader } from '../wire/fuse.ts';
 import type { Channel } from './channel.ts';
@@ -68,6 +69,8 @@ export class FuseServer extends RequestContext {
   #slot = 0;
   #at = 0;
   #startedMs = 0;
+  /** The clock when the last request was answered or a batch began. */
+  #nowMs = performance.now();
   #waits: Parked | null = null;
   #inCall = false;
 
@@ -136,9 +139,17 @@ export class FuseServer extends RequestContext {
     }));
   }
 
-  /** Serves the request in `slot`. The slot is completed when this returns, or later when its data has come. */
+  /** A batch of requests was taken: their latencies begin. */
+  begin(): void {
+    this.#nowMs = performance.now();
+  }
+
+  /**
+   * Serves the request in `slot`. The slot is completed when this returns, or later when its data has come. Its latency counts from
+   * the end of the request before it, or from `begin`: one look at the clock each.
+   */
   serve(channel: Channel, slot: number): void {
-    this.#startedMs = performance.now();
+    this.#startedMs = this.#nowMs;
     this.#dispatch(channel, slot, null);
   }
 
@@ -250,7 +261,8 @@ export class FuseServer extends RequestContext {
 
   #count(result: number): void {
     // Whole microseconds: a fraction would be an allocation where the call is not inlined. A wait of more than 35 minutes wraps.
-    const latencyUs = ((performance.now() - this.#startedMs) * 1000) & 0x7fffffff;
+    this.#nowMs = performance.now();
+    const latencyUs = ((this.#nowMs - this.#startedMs) * 1000) & 0x7fffffff;
     this.counters.count(this.hi, this.lo, this.opcode, result, latencyUs);
   }
 

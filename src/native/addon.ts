@@ -138,10 +138,10 @@ export interface Addon {
   /**
    * A slot that is not in flight, or which a pool thread reads into, is -EINVAL, and nothing is flushed. When requests waited for a free slot,
    * `onKick` is called once more.
-   * Scatters the slots listed in `done` (reply length in their state row, bytes in their reply area), pushes them used, publishes once, notifies at most once.
-   * `total` is cut to the writable part.
+   * Scatters the slots listed in `done` (reply length in their state row, bytes in their reply area), pushes them used, and publishes once. With `tell` the driver is notified, at most once, of what it was not told of before, if it
+   * wants to be; without, a later call must. `total` is cut to the writable part.
    */
-  ringFlush(ring: number, done: Int32Array, count: number): number;
+  ringFlush(ring: number, done: Int32Array, count: number, tell: boolean): number;
   /**
    * Scatters `length` bytes of `bytes` from `offset` behind the first `skip` bytes of the slot's writable part.
    * For replies that do not fit the slot's reply area. Cut to the room there is; returns the bytes written.

@@ -112,14 +112,14 @@ export class RingChannel {
   }
 
   /**
-   * Publishes what was completed since the last flush. Who serves the ring learns at its next pop that it broke; since the driver of such a ring
+   * Publishes what was completed since the last flush; `tell` false leaves the driver's signal, if it wants one, to a later flush. Who serves the ring learns at its next pop that it broke; since the driver of such a ring
    * may never kick again, `onKick` runs once more.
    */
-  flush(): number {
-    if (this.#doneCount === 0 || this.#handle < 0) return 0;
+  flush(tell = true): number {
+    if ((this.#doneCount === 0 && !tell) || this.#handle < 0) return 0;
     const count = this.#doneCount;
     this.#doneCount = 0;
-    const result = this.#addon.ringFlush(this.#handle, this.#done, count);
+    const result = this.#addon.ringFlush(this.#handle, this.#done, count, tell);
     if (result < 0) setImmediate(this.#onKick);
     return result;
   }

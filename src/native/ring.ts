@@ -1,11 +1,12 @@
 /**
  * Request slots: the private memory in which a ring's requests and replies live between pop and flush.
  *
- * `requests`: slotCount × REQUEST_BYTES, the readable bytes of a chain copied once (no double fetch).
+ * `requests`: slotCount × REQUEST_BYTES, the readable bytes of a chain copied once (no double fetch). A page and a cache line, so that
+ * the headers of a batch do not share one set of the cache.
  * `replies`: slotCount × REPLY_BYTES, where out headers and small replies are built.
  * `state`: slotCount × STATE_WORDS int32, the row of a slot, as named by `State`.
  */
-export const REQUEST_BYTES = 4096;
+export const REQUEST_BYTES = 4160;
 export const REPLY_BYTES = 256;
 export const STATE_WORDS = 8;
 

@@ -138,6 +138,16 @@ export class RafsFileSystem implements FileSystem {
     const end = Math.min(offset + size, fileSize);
     const supplied = sink.supplied;
     if (supplied !== null) return sink.fromBytes(supplied, 0, Math.min(supplied.length, end - offset));
+    const first = Math.floor(offset / this.#chunkSize);
+    if (end <= (first + 1) * this.#chunkSize) {
+      const state = this.#look(lo, first);
+      // The common case: a page or a few of one chunk.
+      if (state === READY && !this.#chunk.hole) {
+        const from = this.#chunk.offset + offset - first * this.#chunkSize;
+        return this.#sendRun(sink, this.#blobs[this.#chunk.blob]!.fd, from, end - offset);
+      }
+      if (state < 0) return state;
+    }
     const state = this.#survey(lo, offset, end);
     if (state === READY) return this.#send(lo, offset, end, sink);
     if (state < 0) return state;
@@ -275,23 +285,29 @@ export class RafsFileSystem implements FileSystem {
 
   /** Looks at every chunk of the range before anything is sent: READY, MISSING or -EIO. */
   #survey(lo: number, offset: number, end: number): number {
-    const at = this.#chunk;
     const last = Math.floor((end - 1) / this.#chunkSize);
     let state = READY;
     for (let i = Math.floor(offset / this.#chunkSize); i <= last; i++) {
-      if (this.#image.chunk(lo, i, at) < 0) return this.#bad(lo);
-      if (at.hole) continue;
-      const blob = this.#blobs[at.blob];
-      if (blob === undefined) return this.#bad(lo, 'chunk blob index: no such blob');
-      if (at.offset + at.size > blob.size) return this.#bad(lo, 'chunk outside its blob');
-      const ready = this.#ready[at.blob]!;
-      if (ready !== null && at.index >= blob.chunkCount) return this.#bad(lo, 'chunk index');
-      if (blob.delivery === 'bytes') state = MISSING;
-      else if (ready !== null && (Atomics.load(ready, at.index >> 3) & (0x80 >> (at.index & 7))) === 0) {
-        state = MISSING;
-      }
+      const one = this.#look(lo, i);
+      if (one < 0) return one;
+      if (one === MISSING) state = MISSING;
     }
     return state;
+  }
+
+  /** Finds chunk `i` and checks it: READY (a hole is), MISSING or -EIO. */
+  #look(lo: number, i: number): number {
+    const at = this.#chunk;
+    if (this.#image.chunk(lo, i, at) < 0) return this.#bad(lo);
+    if (at.hole) return READY;
+    const blob = this.#blobs[at.blob];
+    if (blob === undefined) return this.#bad(lo, 'chunk blob index: no such blob');
+    if (at.offset + at.size > blob.size) return this.#bad(lo, 'chunk outside its blob');
+    const ready = this.#ready[at.blob]!;
+    if (ready !== null && at.index >= blob.chunkCount) return this.#bad(lo, 'chunk index');
+    if (blob.delivery === 'bytes') return MISSING;
+    if (ready === null) return READY;
+    return (Atomics.load(ready, at.index >> 3) & (0x80 >> (at.index & 7))) === 0 ? MISSING : READY;
   }
 
   /** All chunks are ready: sends them, those which follow each other in the cache with one read. */

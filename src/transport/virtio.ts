@@ -1,9 +1,12 @@
+import { performance } from 'node:perf_hooks';
 import type { Channel } from '../fuse/channel.ts';
 import type { FuseServer } from '../fuse/server.ts';
 import { Errno } from '../lib/errno.ts';
 
 /** A virtqueue on the thread that serves it (`RingChannel` of the native room). */
 export interface Ring extends Channel {
+  /** Publishes what was completed. `tell` false: the driver, if it sleeps, is left asleep until a later flush with true. */
+  flush(tell?: boolean): void;
   /** Slots that the last `pop` filled. */
   readonly popped: Int32Array;
   /** Number of requests popped, waiting at most `spinNs` for the first; or -errno when the ring or its memory is broken. */
@@ -15,6 +18,8 @@ export interface Ring extends Channel {
 export interface RingServerOptions {
   /** How long to look for the next request before sleeping. It costs CPU time, and saves a wake-up of 20 to 50 µs. */
   readonly pollNs: number;
+  /** Whether the threads that serve rings, and a driver, are more than there are CPUs. */
+  readonly isCrowded: () => boolean;
   /** The ring broke (-EPROTO) or guest memory vanished (-EFAULT). It is not served any more. */
   readonly onFault: (errno: number) => void;
 }
@@ -34,11 +39,14 @@ const POLL_MS = 1;
 
 /** A batch is what a driver may have in flight in practice; a larger one only delays the first reply. */
 const BATCH = 32;
+/** Replies that a driver which is awake may have to wait for. Publishing costs little. */
+const PUBLISH_EVERY = 2;
 /**
- * A driver that sleeps is woken by the first reply it is told of: it should be on its way while the rest of a batch is served. Fewer
- * publications leave it asleep for longer, more cost a signal each.
+ * Replies that a driver which sleeps may have to wait for. Waking one that has a CPU of its own, barely asleep, costs little; where it must share
+ * ours, it takes the CPU from us, and the rest of the batch from itself.
  */
-const FLUSH_EVERY = 4;
+const TELL_EVERY = 2;
+const TELL_EVERY_CROWDED = 16;
 /** Batches after which messages, timers and the other rings of this thread get their turn. */
 const BATCHES_PER_TURN = 16;
 
@@ -92,11 +100,14 @@ export class RingServer {
 
   #serve(count: number): void {
     const ring = this.#ring;
+    const tellEvery = this.#options.isCrowded() ? TELL_EVERY_CROWDED : TELL_EVERY;
+    this.#server.begin();
     for (let i = 0; i < count; i++) {
       this.#server.serve(ring, ring.popped[i]!);
-      if (i % FLUSH_EVERY === FLUSH_EVERY - 1 && i < count - 1) ring.flush();
+      const served = i + 1;
+      if (served % PUBLISH_EVERY === 0 && served < count) ring.flush(served % tellEvery === 0);
     }
-    ring.flush();
+    ring.flush(true);
   }
 
   #fault(errno: number): void {

@@ -40,7 +40,7 @@ function popAndFlush(h: Harness): void {
       h.state[h.popped[i]! * 8 + 3] = 144;
       h.state[h.popped[i]! * 8 + 4] = 144;
     }
-    addon.ringFlush(h.ring, h.popped, count);
+    addon.ringFlush(h.ring, h.popped, count, true);
     inAddon += process.hrtime.bigint() - start;
     if (count !== BATCH) throw new Error(`popped ${count}`);
   }

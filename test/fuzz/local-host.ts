@@ -38,6 +38,7 @@ export class LocalHost implements QueueHost {
     const channel = RingChannel.attach(this.#addon, device, queue, () => server.drain());
     if (typeof channel === 'number') return channel;
     const server: RingServer = new RingServer(channel, this.server, {
+      isCrowded: () => false,
       pollNs: 0,
       onFault: (errno) => this.onFault(errno),
     });

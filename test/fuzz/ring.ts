@@ -258,7 +258,7 @@ class RingTarget implements Target {
         ? pick(random, INTERESTING) | 0
         : random(9000);
     }
-    if (this.#addon.ringFlush(this.#ring, Int32Array.from(done), done.length) >= 0)
+    if (this.#addon.ringFlush(this.#ring, Int32Array.from(done), done.length, oneIn(random, 2)) >= 0)
       this.#held = this.#held.filter((slot) => !done.includes(slot));
   }
 

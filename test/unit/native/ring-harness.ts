@@ -183,7 +183,12 @@ export class Harness {
   }
 
   flush(...slots: number[]): number {
-    return addon.ringFlush(this.ring, new Int32Array(slots), slots.length);
+    return addon.ringFlush(this.ring, new Int32Array(slots), slots.length, true);
+  }
+
+  /** Publishes without telling the driver. */
+  publish(...slots: number[]): number {
+    return addon.ringFlush(this.ring, new Int32Array(slots), slots.length, false);
   }
 
   /** Popped, completed, malformed, notified, kicks. */

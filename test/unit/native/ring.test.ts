@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { expect, test, vi } from 'vitest';
 import { addon } from '../../../src/native/index.ts';
-import { State } from '../../../src/native/ring.ts';
+import { REQUEST_BYTES, State } from '../../../src/native/ring.ts';
 import { DATA_AT, Errno, EVENT_IDX, Harness, INDIRECT, NEXT, TABLE, UVA, WRITE } from './ring-harness.ts';
 import { direct, ring, served, text, unattached } from './rings.ts';
 
@@ -67,7 +67,9 @@ test('a request longer than a slot is cut, and its full length told', () => {
   h.pop();
   const slot = h.popped[0]!;
   expect([h.word(slot, State.readable), h.word(slot, State.copied), h.word(slot, State.writable)]).toEqual([
-    0x3000, 4096, 0,
+    0x3000,
+    REQUEST_BYTES,
+    0,
   ]);
   expect(h.request(slot).every((byte) => byte === 7)).toBe(true);
 });
@@ -200,6 +202,22 @@ test('with event idx the guest is notified at the start and then when its index 
   h.usedEvent = 2;
   expect(served(h)).toBe(true);
   expect(served(h)).toBe(false);
+});
+
+test('what is published untold is seen at once, and signalled by the next flush that tells, be there more or not', () => {
+  const h = ring({ features: EVENT_IDX });
+  served(h);
+  const before = h.stats()[3]!;
+  h.usedEvent = 1;
+  direct(h, 0, 'x', 8);
+  h.offer(0);
+  h.pop();
+  h.complete(h.popped[0]!, Buffer.from('y'));
+  h.publish(h.popped[0]!);
+  expect([h.usedIndex, h.stats()[3]! - before]).toEqual([2, 0]);
+  h.flush();
+  h.flush();
+  expect(h.stats()[3]! - before).toBe(1);
 });
 
 test('without event idx NO_INTERRUPT is obeyed', () => {

@@ -40,7 +40,11 @@ class FuseHost implements QueueHost {
   async attach(device: number, queue: number): Promise<number> {
     const channel = RingChannel.attach(addon, device, queue, () => ringServer.drain());
     if (typeof channel === 'number') return channel;
-    const ringServer: RingServer = new RingServer(channel, this.server, { pollNs: 0, onFault: () => {} });
+    const ringServer: RingServer = new RingServer(channel, this.server, {
+      pollNs: 0,
+      isCrowded: () => false,
+      onFault: () => {},
+    });
     this.#rings.set(`${device}:${queue}`, { channel, ringServer });
     setImmediate(() => ringServer.drain());
     return 0;

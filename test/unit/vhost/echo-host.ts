@@ -38,7 +38,7 @@ export class EchoHost implements QueueHost {
       do {
         for (let n = this.#addon.ringPop(handle, popped, SLOTS, 0); n > 0; ) {
           for (const slot of popped.subarray(0, n)) this.#echo(slot, requests, replies, state);
-          this.#addon.ringFlush(handle, popped, n);
+          this.#addon.ringFlush(handle, popped, n, true);
           n = this.#addon.ringPop(handle, popped, SLOTS, 0);
         }
       } while (this.#addon.ringArm(handle) === 1);
