@@ -3,12 +3,13 @@ import { checkCommand } from './image/check.ts';
 import { logFileOption, logLevelOption, version } from './image/common.ts';
 import { compactCommand } from './image/compact.ts';
 import { createCommand } from './image/create.ts';
+import { inspectCommand } from './image/inspect.ts';
 import { mergeCommand } from './image/merge.ts';
 import { optimizeCommand } from './image/optimize.ts';
 import { statCommand } from './image/stat.ts';
 
 /** Subcommands of the original which this program does not have. */
-const UNSUPPORTED: readonly string[] = ['chunkdict', 'inspect', 'unpack', 'export'];
+const UNSUPPORTED: readonly string[] = ['chunkdict', 'unpack', 'export'];
 const EXIT_FAILURE = 1;
 const EXIT_USAGE = 2;
 
@@ -25,6 +26,7 @@ function program(): Command {
     compactCommand(),
     optimizeCommand(),
     checkCommand(),
+    inspectCommand(),
     statCommand(),
   ])
     root.addCommand(command.copyInheritedSettings(root));

@@ -143,6 +143,15 @@ export class EntryReader {
     return count;
   }
 
+  /** Owner as stored. */
+  owner({ lo, at }: WalkEntry): { uid: number; gid: number } {
+    const { view, version } = this.bootstrap;
+    if (version === 5)
+      return { uid: view.getUint32(at + InodeV5.uid, true), gid: view.getUint32(at + InodeV5.gid, true) };
+    this.#image.attr(lo, this.#attr);
+    return { uid: this.#attr.uid, gid: this.#attr.gid };
+  }
+
   /** What an entry's inode says; of a v5 alias, its own record. */
   attributes(entry: WalkEntry): EntryAttributes {
     const { view, chunkSize } = this.bootstrap;

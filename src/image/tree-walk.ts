@@ -68,6 +68,11 @@ function rootAt(bootstrap: Bootstrap): number {
     : inodeAtV6(bootstrap, rootLo);
 }
 
+/** Offset of the v5 inode record whose name is at `nameStart`. */
+export function recordOfName(nameStart: number): number {
+  return nameStart - InodeV5.size;
+}
+
 /** Offset of a v6 inode. */
 export function inodeAtV6(bootstrap: BootstrapV6, nid: number): number {
   const { metaBlockAddress, blockSize } = bootstrap.superblock;
@@ -158,7 +163,7 @@ class Walk implements WalkEntry {
       this.name = name;
       this.depth = this.#stack.length;
       this.at =
-        this.#bootstrap.version === 5 ? entry.nameStart - InodeV5.size : inodeAtV6(this.#bootstrap, entry.lo);
+        this.#bootstrap.version === 5 ? recordOfName(entry.nameStart) : inodeAtV6(this.#bootstrap, entry.lo);
       return entry.type;
     }
   }

@@ -7,14 +7,8 @@ import { imageOf, walkTree } from '../../image/tree-walk.ts';
 import { blobSpec } from '../../rafs/blob-spec.ts';
 import type { Bootstrap } from '../../rafs/bootstrap.ts';
 import { compressorOf } from '../../wire/rafs/flags.ts';
-import {
-  addBootstrapOptions,
-  type BootstrapFlags,
-  blobSource,
-  bootstrapPath,
-  logFileOption,
-} from './bootstrap-options.ts';
-import { abortOnSignals, logLevelOption, mebibytes, version } from './common.ts';
+import { addBootstrapOptions, type BootstrapFlags, blobSource, bootstrapPath } from './bootstrap-options.ts';
+import { abortOnSignals, logFileOption, logLevelOption, mebibytes, version } from './common.ts';
 import { Output } from './output.ts';
 
 /** A check that takes longer says how far it is. */

@@ -4,8 +4,8 @@ import { Command, Option } from 'commander';
 import { reason } from '../../image/error.ts';
 import { ImageStat } from '../../image/stat.ts';
 import type { Digester } from '../../wire/rafs/flags.ts';
-import { type BootstrapFlags, blobSource, configOption, logFileOption } from './bootstrap-options.ts';
-import { isVerbose, logLevelOption } from './common.ts';
+import { type BootstrapFlags, blobSource, configOption } from './bootstrap-options.ts';
+import { isVerbose, logFileOption, logLevelOption } from './common.ts';
 
 interface StatFlags extends BootstrapFlags {
   readonly target?: string;
