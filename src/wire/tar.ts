@@ -19,6 +19,8 @@ type FieldName =
   | 'type'
   | 'linkName'
   | 'magic'
+  | 'userName'
+  | 'groupName'
   | 'devMajor'
   | 'devMinor'
   | 'prefix'
@@ -38,6 +40,8 @@ export const TarField: Readonly<Record<FieldName, readonly [at: number, size: nu
   type: [156, 1],
   linkName: [157, 100],
   magic: [257, 8],
+  userName: [265, 32],
+  groupName: [297, 32],
   devMajor: [329, 8],
   devMinor: [337, 8],
   prefix: [345, 155],
@@ -174,9 +178,11 @@ function checkChecksum(block: Buffer): void {
     sum += byte;
     signed += byte > 127 ? byte - 256 : byte;
   }
-  const stored = decodeNumber(block, 'checksum', at, size);
+  const stored = Number.parseInt(block.toString('latin1', at, at + size).replaceAll('\0', ' '), 8);
   if (stored !== sum && stored !== signed)
-    throw bad(`header checksum ${stored} is not that of its bytes, ${sum}: no tar archive, or a damaged one`);
+    throw bad(
+      `the checksum of the header is not that of its bytes, ${sum}: no tar archive, or a damaged one`,
+    );
 }
 
 function unsigned(block: Buffer, name: FieldName): number {
@@ -371,7 +377,8 @@ function hasHighByte(bytes: Buffer): boolean {
   return bytes.some((byte) => byte > 127);
 }
 
-function paxTime(seconds: number, nanoseconds: number): string {
+/** A time of a pax record, as short as can be. `nanoseconds` count forward from `seconds`. */
+export function paxTime(seconds: number, nanoseconds: number): string {
   if (nanoseconds === 0) return String(seconds);
   // A negative time counts its fraction away from zero, too.
   const sign = seconds < 0 ? '-' : '';
