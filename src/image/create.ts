@@ -73,7 +73,8 @@ export interface CreateResult {
   readonly bootstrapSize: number;
   /** In blob table order, those of other images included; empty if the tree has no data. */
   readonly blobIds: readonly string[];
-  /** Of the blob that was built. */
+  /** The blob that was built; null if the source has no data that is not in other blobs. */
+  readonly blobId: string | null;
   readonly blobSize: number;
   /** Directory entries. */
   readonly entries: number;
@@ -144,7 +145,7 @@ async function readTree(
   return root;
 }
 
-type Files = Pick<CreateResult, 'bootstrapPath' | 'bootstrapSize' | 'blobIds' | 'blobSize'>;
+type Files = Pick<CreateResult, 'bootstrapPath' | 'bootstrapSize' | 'blobIds' | 'blobId' | 'blobSize'>;
 
 /** What a bootstrap is made of, but for the blob of this build. */
 interface Content {
@@ -164,7 +165,7 @@ async function finishFiles(data: BlobBuild, content: Content, blob: ImageBlob | 
     data.finish(id);
     // The blob is a file even if it has nothing but the bootstrap.
     const ids = blob === null ? [...blobIds, id] : blobIds.map((each) => (each === blob.id ? id : each));
-    return { bootstrapPath: '', bootstrapSize: bytes.length, blobIds: ids, blobSize: size };
+    return { bootstrapPath: '', bootstrapSize: bytes.length, blobIds: ids, blobId: id, blobSize: size };
   }
   if (blob === null) data.discard();
   const sealed = blob === null ? null : data.seal();
@@ -176,7 +177,8 @@ async function finishFiles(data: BlobBuild, content: Content, blob: ImageBlob | 
     // Both are complete before either gets its name.
     if (sealed !== null) data.finish(sealed.id);
     const bootstrapPath = resolve(out.finish().path);
-    return { bootstrapPath, bootstrapSize: bytes.length, blobIds, blobSize: sealed?.size ?? 0 };
+    const built = { blobId: sealed?.id ?? null, blobSize: sealed?.size ?? 0 };
+    return { bootstrapPath, bootstrapSize: bytes.length, blobIds, ...built };
   } finally {
     out.discard();
   }

@@ -16,7 +16,7 @@ const SHA256_HEX = /^[0-9a-f]{64}$/i;
  */
 export function blobIdOfPath(path: string): string {
   const name = basename(path);
-  if (name === '' || name === '.' || name === '..')
+  if (/^\.*$/.test(name))
     throw new ImageError('IMAGE_BAD_SOURCE', `${path}: the file's name must be the id of its blob`);
   // What begins with a dot is a name, not an extension.
   return name.replace(/(?<=.)\..*$/s, '');
@@ -54,7 +54,13 @@ export async function inheritBlob(
     metaDigest: separate && SHA256_HEX.test(name) ? Buffer.from(name, 'hex') : blob.metaDigest,
   };
   if (blobs === null) return inherited;
-  const size = await blobs.size(name);
+  const size = await blobs.size(name).catch((cause: Error) => {
+    throw new ImageError(
+      'IMAGE_UNREADABLE',
+      `${image.path}: was written at the end of a blob, whose size is needed: ${cause.message}`,
+      { cause },
+    );
+  });
   const toc = (row.features & BlobFeature.hasToc) === 0 ? null : await readTocDigest(blobs, name);
   return {
     ...inherited,

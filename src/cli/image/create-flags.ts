@@ -1,10 +1,13 @@
 /** Flags of `nydus-image create`: what they are, which go together, and what they mean. */
 import { devNull } from 'node:os';
 import { type Command, Option } from 'commander';
+import type { BlobSource } from '../../blob/source.ts';
 import type { Destination } from '../../image/blob-writer.ts';
 import { type BuildCompressor, buildCompressors } from '../../image/compress.ts';
 import type { WhiteoutSpec } from '../../image/walk.ts';
 import type { DigestAlgorithm } from '../../lib/digest.ts';
+import { type BootstrapFlags, blobSource, configOption } from './bootstrap-options.ts';
+import { parseChunkDict } from './chunk-dict.ts';
 
 const CHUNK_SIZE_DEFAULT = 0x100000;
 const CHUNK_SIZE_MIN = 0x1000;
@@ -35,6 +38,8 @@ export interface CreateFlags {
   readonly repeatable?: boolean;
   readonly whiteoutSpec: WhiteoutSpec;
   readonly prefetchPolicy: 'none' | 'fs' | 'blob';
+  readonly parentBootstrap?: string;
+  readonly chunkDict?: string;
   readonly outputJson?: string;
   readonly config?: string;
   readonly attributes?: string;
@@ -62,7 +67,7 @@ export function addPlaceOptions(command: Command, types: readonly string[]): Com
     .addOption(new Option('--inline-bootstrap').hideHelp())
     .addOption(new Option('--blob-offset <bytes>').default('0').hideHelp())
     .addOption(new Option('--blob-data-size <hex>').hideHelp())
-    .addOption(new Option('-C, --config <file>').hideHelp())
+    .addOption(configOption())
     .addOption(new Option('--attributes <file>').hideHelp())
     .addOption(new Option('--external-blob <file>').hideHelp());
 }
@@ -120,6 +125,13 @@ export function addTreeOptions(command: Command): Command {
       )
         .choices(['none', 'fs', 'blob'])
         .default('none'),
+    )
+    .option('--parent-bootstrap <file>', 'bootstrap of the image on which the source is a layer')
+    .addOption(
+      new Option(
+        '--chunk-dict <image>',
+        '[bootstrap=]FILE: an image whose chunks are referred to instead of being stored again',
+      ).argParser(parseChunkDict),
     );
 }
 
@@ -169,6 +181,20 @@ function checkPlaces(flags: CreateFlags, command: Command): void {
     command.error('error: where does the bootstrap go? Give --bootstrap');
 }
 
+/** Where blobs of the images that a build refers to are; null if nothing was said of it, or there are none. */
+export async function earlierBlobs(flags: CreateFlags): Promise<BlobSource | null> {
+  const places: BootstrapFlags =
+    flags.config === undefined
+      ? flags.blobDir === undefined
+        ? {}
+        : { blobDir: flags.blobDir }
+      : { config: flags.config };
+  const source = await blobSource(places);
+  if (flags.parentBootstrap || flags.chunkDict !== undefined) return source;
+  await source?.close();
+  return null;
+}
+
 /** Numbers and names that flags give, checked. */
 export interface FormatOptions {
   readonly fsVersion: 5 | 6;
@@ -209,12 +235,10 @@ export function formatOptions(flags: CreateFlags): FormatOptions {
   return options;
 }
 
-function checkSupported({ attributes, externalBlob, config }: CreateFlags): void {
+function checkSupported({ attributes, externalBlob }: CreateFlags): void {
   const reason = 'images of which a part is in a store of its own cannot be built or mounted';
   if (attributes !== undefined) throw new Error(`--attributes is not supported yet: ${reason}`);
   if (externalBlob !== undefined) throw new Error(`--external-blob is not supported yet: ${reason}`);
-  if (config !== undefined)
-    throw new Error('--config is not supported yet: blobs are looked for in --blob-dir only');
 }
 
 /** NaN for what is no number. */

@@ -13,6 +13,7 @@ import {
   addTreeOptions,
   type CreateFlags,
   destinations,
+  earlierBlobs,
   formatOptions,
 } from './create-flags.ts';
 
@@ -38,6 +39,8 @@ Examples:
     nydus-image create -v 5 --compressor lz4_block --repeatable -B image.boot -D blobs -J out.json ./rootfs
   Read /usr/bin ahead when the image is mounted:
     echo /usr/bin | nydus-image create --prefetch-policy fs -B image.boot -D blobs ./rootfs
+  A layer on top of an image; what that has already is not stored again:
+    nydus-image create --parent-bootstrap base.boot -B image.boot -D blobs ./layer
   One file that is the whole image, with a table of contents for registries:
     nydus-image create --blob-inline-meta --features blob-toc -D blobs ./rootfs
   Image of a layer, which arrives as a stream (tar, tar.gz or eStargz: it is found out):
@@ -68,6 +71,7 @@ function sourceOf(path: string, flags: CreateFlags, command: Command): TreeSourc
 async function runCreate(source: string, flags: CreateFlags, command: Command): Promise<void> {
   const started = performance.now();
   const { prefetchPolicy } = flags;
+  const blobs = await earlierBlobs(flags);
   const options: CreateOptions = {
     ...destinations(flags, command),
     ...formatOptions(flags),
@@ -78,12 +82,15 @@ async function runCreate(source: string, flags: CreateFlags, command: Command): 
     cacheDir: flags.blobCacheDir,
     explicitUidGid: flags.repeatable !== true,
     whiteoutSpec: flags.whiteoutSpec,
+    parent: flags.parentBootstrap || undefined,
+    chunkDict: flags.chunkDict,
+    blobs,
     prefetchPatterns: prefetchPolicy === 'none' ? [] : parsePrefetchList(readFileSync(0, 'utf8')),
     prefetchPolicy: prefetchPolicy === 'none' ? 'fs' : prefetchPolicy,
     signal: abortOnSignals(),
     onProgress: process.stderr.isTTY ? progressLine(started) : undefined,
   };
-  const result = await create(options);
+  const result = await create(options).finally(() => blobs?.close());
   const seconds = (performance.now() - started) / 1000;
   if (process.stderr.isTTY) process.stderr.write('\r\x1b[K');
   if (flags.outputJson !== undefined) {
@@ -110,12 +117,14 @@ function progressLine(started: number): (progress: Progress) => void {
 
 function summary(result: CreateResult, seconds: number): string {
   const { entries, inodes, chunks, duplicateChunks, duplicateBytes, dataSize, blobSize } = result;
-  const blob = result.blobIds[0] ?? 'none: the tree has no data';
+  const blob = result.blobId ?? 'none: no data had to be stored';
+  const others = result.blobIds.filter((id) => id !== result.blobId);
   const bootstrap = result.bootstrapPath || 'at the end of the blob';
   const ratio = dataSize === 0 ? '' : `, ${((100 * blobSize) / dataSize).toFixed(1)} %`;
   return [
     `bootstrap  ${bootstrap} (${mebibytes(result.bootstrapSize)})`,
     `blob       ${blob} (${mebibytes(blobSize)} for ${mebibytes(dataSize)}${ratio})`,
+    ...others.map((id) => `also       ${id}`),
     `files      ${entries} (${inodes} inodes)`,
     `chunks     ${chunks}, and ${duplicateChunks} more stored already (${mebibytes(duplicateBytes)})`,
     `time       ${seconds.toFixed(1)} s, ${mebibytes(dataSize / seconds)}/s`,

@@ -6,9 +6,9 @@ import { ImageError } from '../../image/error.ts';
 import { type LayerSource, type MergeResult, merge } from '../../image/merge.ts';
 import { outputJson } from '../../image/output.ts';
 import { parsePrefetchList } from '../../image/prefetch.ts';
-import { blobSource, configOption, logFileOption } from './bootstrap-options.ts';
+import { blobSource, configOption } from './bootstrap-options.ts';
 import { parseChunkDict } from './chunk-dict.ts';
-import { abortOnSignals, isTalkative, logLevelOption, mebibytes, version } from './common.ts';
+import { abortOnSignals, logFileOption, logLevelOption, mebibytes, say, version } from './common.ts';
 
 /** Says that the layers do not go together; callers of the original then convert them anew. */
 const EXIT_INCOMPATIBLE = 2;
@@ -188,15 +188,13 @@ function report(result: MergeResult, flags: MergeFlags, command: Command, second
     const json = outputJson(version(), path, result, result, seconds);
     writeFileSync(flags.outputJson, `${JSON.stringify(json, null, 2)}\n`);
   }
-  if (!isTalkative(command)) return;
   const { bootstrapPath, bootstrapSize, blobIds, entries, inodes } = result;
-  process.stdout.write(
-    [
-      `bootstrap  ${bootstrapPath} (${mebibytes(bootstrapSize)})`,
-      `blobs      ${blobIds.join('\n           ') || 'none: no file has data'}`,
-      `files      ${entries} (${inodes} inodes)`,
-      `time       ${seconds.toFixed(1)} s`,
-      '',
-    ].join('\n'),
-  );
+  const text = [
+    `bootstrap  ${bootstrapPath} (${mebibytes(bootstrapSize)})`,
+    `blobs      ${blobIds.join('\n           ') || 'none: no file has data'}`,
+    `files      ${entries} (${inodes} inodes)`,
+    `time       ${seconds.toFixed(1)} s`,
+    '',
+  ];
+  say(command, text.join('\n'));
 }

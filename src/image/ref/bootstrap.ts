@@ -55,6 +55,7 @@ export function refResult(
     bootstrapPath: bootstrap.path,
     bootstrapSize: bootstrap.size,
     blobIds: blobs.map((blob) => blob.id),
+    blobId: blobs[0]?.id ?? null,
     blobSize: blobs[0]?.compressedSize ?? 0,
     entries: tree.byIndex.length,
     inodes: tree.inodesCount,
