@@ -7,9 +7,10 @@ import { inspectCommand } from './image/inspect.ts';
 import { mergeCommand } from './image/merge.ts';
 import { optimizeCommand } from './image/optimize.ts';
 import { statCommand } from './image/stat.ts';
+import { unpackCommand } from './image/unpack.ts';
 
 /** Subcommands of the original which this program does not have. */
-const UNSUPPORTED: readonly string[] = ['chunkdict', 'unpack', 'export'];
+const UNSUPPORTED: readonly string[] = ['chunkdict', 'export'];
 const EXIT_FAILURE = 1;
 const EXIT_USAGE = 2;
 
@@ -28,6 +29,7 @@ function program(): Command {
     checkCommand(),
     inspectCommand(),
     statCommand(),
+    unpackCommand(),
   ])
     root.addCommand(command.copyInheritedSettings(root));
   for (const name of UNSUPPORTED) {
