@@ -12,15 +12,6 @@ const isRoot = process.getuid?.() === 0;
 
 /** Fixtures of kinds that cannot be built yet. */
 const PENDING: ReadonlySet<string> = new Set([
-  'v5-dict',
-  'v6-dict',
-  'v5-parent',
-  'v6-parent',
-  'v5-merge3',
-  'v6-merge3',
-  'v6-merge-dict',
-  'v6-lower-toc',
-  'v6-upper-toc',
   'v6-estargz-ref',
   'v6-targz-ref',
   'v6-targz-ref-inline',
@@ -33,6 +24,16 @@ const ALLOWED: readonly { readonly images: RegExp; readonly line: RegExp; readon
     images: /lz4_block/,
     line: /: (compressedSize|compressedOffset|ciOffset) is \d+, expected \d+ within 3 %$/,
     reason: 'our LZ4 encoder finds fewer matches than liblz4: up to 10 % larger',
+  },
+  {
+    images: /^v5-merge3$/,
+    line: /^\/hard1: raw flags is 0{16}, expected 020{14}$/,
+    reason: 'the other name of this file is gone, and with it the mark of a hard link; the original keeps it',
+  },
+  {
+    images: /^v[56]-parent$/,
+    line: /^json: external_blobs is \[\], expected \["[0-9a-f]{64}"\]$/,
+    reason: "the original makes a second image of no files and lists the parent's blobs as its own",
   },
 ];
 
