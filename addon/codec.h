@@ -11,7 +11,8 @@ int64_t lz4Decode(const uint8_t* src, size_t srcLength, uint8_t* dst, size_t dst
 // Whole zstd frames. Bytes produced, or -EBADMSG.
 int64_t zstdDecode(const uint8_t* src, size_t srcLength, uint8_t* dst, size_t dstLength);
 
-// One gzip member; what follows it is ignored. Bytes produced, or -EBADMSG.
+// The first dstLength bytes of a gzip member, or all if it has fewer; what follows is ignored: in eStargz layers the headers of
+// the next files share a chunk's member. Bytes produced, or -EBADMSG.
 int64_t gzipDecode(const uint8_t* src, size_t srcLength, uint8_t* dst, size_t dstLength);
 
 // Raw deflate data from the middle of a gzip file: `bits` bits of `byte` precede it and `dictionary` is the window before

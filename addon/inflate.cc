@@ -61,11 +61,18 @@ int64_t gzipDecode(const uint8_t* src, size_t srcLength, uint8_t* dst, size_t ds
   if (!stream.ok()) return -ENOMEM;
   stream->next_in = const_cast<uint8_t*>(src);
   stream->avail_in = static_cast<uInt>(srcLength);
-  uint8_t none;  // zlib refuses a null target, also for an empty member
-  stream->next_out = dstLength == 0 ? &none : dst;
+  uint8_t spare;  // zlib refuses a null target, also for an empty member
+  stream->next_out = dstLength == 0 ? &spare : dst;
   stream->avail_out = static_cast<uInt>(dstLength);
-  if (inflate(stream.get(), Z_FINISH) != Z_STREAM_END) return -EBADMSG;
-  return static_cast<int64_t>(dstLength - stream->avail_out);
+  int result = inflate(stream.get(), Z_FINISH);
+  const auto produced = static_cast<int64_t>(dstLength - stream->avail_out);
+  if (result == Z_STREAM_END) return produced;
+  if (result != Z_BUF_ERROR || stream->avail_out > 0) return -EBADMSG;
+  // The target is full, the member is not at its end: more data shows that it goes on.
+  stream->next_out = &spare;
+  stream->avail_out = 1;
+  result = inflate(stream.get(), Z_FINISH);
+  return result == Z_STREAM_END || (stream->avail_out == 0 && result != Z_DATA_ERROR) ? produced : -EBADMSG;
 }
 
 int64_t zranDecode(const uint8_t* src, size_t srcLength, uint8_t* dst, size_t dstLength, uint32_t bits, uint32_t byte,

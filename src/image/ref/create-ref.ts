@@ -8,20 +8,23 @@ import { openByteSource } from '../tar/byte-source.ts';
 import { Turns } from '../turns.ts';
 import { openArchive, readArchive } from './archive.ts';
 import { encodeRefBootstrap, refResult, writeFile } from './bootstrap.ts';
-import { refChunkInfo, refFeatures } from './meta-blob.ts';
+import { type RefData, refChunkInfo, refFeatures } from './meta-blob.ts';
 import { RefStore } from './ref-store.ts';
 
-/** An image over an archive that stays as it is. Always v6 and SHA-256. */
-export interface RefOptions
-  extends Pick<CreateOptions, 'chunkSize' | 'explicitUidGid' | 'prefetchPatterns' | 'signal' | 'onProgress'> {
-  /** The tar or tar.gz; `-` for standard input. */
-  readonly archive: Buffer;
+/** Where the parts of an image over an archive go, and what they are. Always v6 and SHA-256. */
+export interface RefOutput extends Pick<CreateOptions, 'chunkSize' | 'explicitUidGid' | 'prefetchPatterns'> {
   /** Where the bootstrap goes; null: to the end of the meta blob. */
   readonly bootstrap: Destination | null;
   /** Where the meta blob goes: what nydusd needs beside archive and bootstrap. */
   readonly metaBlob: Destination;
   /** Ends the meta blob with a table of contents, and has the chunks' digests in it. */
   readonly blobToc: boolean;
+}
+
+/** An image over an archive that stays as it is. */
+export interface RefOptions extends RefOutput, Pick<CreateOptions, 'signal' | 'onProgress'> {
+  /** The tar or tar.gz; `-` for standard input. */
+  readonly archive: Buffer;
 }
 
 /**
@@ -43,32 +46,33 @@ export async function createRef(options: RefOptions): Promise<CreateResult> {
       },
     });
     const tree = assignInodes(await readArchive(source, store, options, progress, turns));
-    return await writeImage(tree, store, source.finish(), options);
+    return await writeRefImage(tree, store, source.finish(), options);
   } finally {
     source.close();
   }
 }
 
-async function writeImage(
+/** Writes meta blob and bootstrap of a tree over `archive`. */
+export async function writeRefImage(
   tree: NumberedTree,
-  store: RefStore,
+  data: RefData,
   archive: { readonly size: number; readonly digest: string },
-  options: RefOptions,
+  options: RefOutput,
 ): Promise<CreateResult> {
   const out = new OutputFile(options.metaBlob);
   try {
-    const features = featuresOf(store, options);
+    const features = featuresOf(data, options);
     const sections = new BlobSections(out, { features, compressor: 'zstd', cipher: null });
-    const isEmpty = store.chunks.length === 0;
-    const chunkInfo = isEmpty ? {} : await sections.chunkInfo(refChunkInfo(store), digestArray(store.chunks));
+    const isEmpty = data.chunks.length === 0;
+    const chunkInfo = isEmpty ? {} : await sections.chunkInfo(refChunkInfo(data), digestArray(data.chunks));
     const blob: ImageBlob = {
       ...PLAIN_BLOB,
       ...chunkInfo,
       id: archive.digest,
       features,
-      chunkCount: store.chunks.length,
+      chunkCount: data.chunks.length,
       compressedSize: archive.size,
-      uncompressedSize: store.uncompressedSize,
+      uncompressedSize: data.uncompressedSize,
       compressor: 'gzip',
       digester: 'sha256',
     };
@@ -78,12 +82,12 @@ async function writeImage(
       await sections.bootstrap(bootstrap);
       sections.toc();
       out.finish();
-      return refResult(tree, isEmpty ? [] : [blob], store, { path: '', size: bootstrap.length });
+      return refResult(tree, isEmpty ? [] : [blob], data, { path: '', size: bootstrap.length });
     }
     const named = isEmpty ? blob : finishMetaBlob(out, sections, blob);
     const bytes = encode(named);
     const path = writeFile(options.bootstrap, bytes);
-    return refResult(tree, isEmpty ? [] : [named], store, { path, size: bytes.length });
+    return refResult(tree, isEmpty ? [] : [named], data, { path, size: bytes.length });
   } finally {
     out.discard();
   }
@@ -97,11 +101,11 @@ function finishMetaBlob(out: OutputFile, sections: BlobSections, blob: ImageBlob
   return { ...blob, ...toc, metaSize, metaDigest: Buffer.from(digest, 'hex') };
 }
 
-function featuresOf(store: RefStore, { bootstrap, blobToc }: RefOptions): number {
+function featuresOf(data: RefData, { bootstrap, blobToc }: RefOutput): number {
   const { inlinedFsMeta, hasTarHeader, hasToc, inlinedChunkDigest } = BlobFeature;
-  let features = refFeatures(store);
+  let features = refFeatures(data);
   if (bootstrap === null) features |= inlinedFsMeta | hasTarHeader;
   if (blobToc) features |= hasTarHeader | hasToc;
-  if (blobToc && store.chunks.length > 0) features |= inlinedChunkDigest;
+  if (blobToc && data.chunks.length > 0) features |= inlinedChunkDigest;
   return features;
 }

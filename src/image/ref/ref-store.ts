@@ -9,6 +9,7 @@ import type { ImageNode } from '../node.ts';
 import type { FileStore } from '../tar/tar-source.ts';
 import type { Turns } from '../turns.ts';
 import { GzipSource } from './gzip-source.ts';
+import type { RefData } from './meta-blob.ts';
 import type { ArchiveSource } from './plain-source.ts';
 import { ZranSlices } from './zran.ts';
 
@@ -31,7 +32,7 @@ const UNCOMPRESSED_MAX = 2 ** 44;
 type Place = Pick<ChunkInfoV2, 'compressedOffset' | 'compressedSize' | 'flags' | 'dataLow' | 'dataHigh'>;
 
 /** Chunks of a tar or tar.gz that stays as it is: notes where each is instead of storing it. SHA-256 only. */
-export class RefStore implements FileStore {
+export class RefStore implements FileStore, RefData {
   readonly #source: ArchiveSource;
   readonly #options: RefStoreOptions;
   readonly #known = new Map<string, StoredChunk>();
