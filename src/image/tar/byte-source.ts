@@ -108,7 +108,10 @@ class PipeSource implements ByteSource {
     this.#socket = new Socket({ fd, readable: true, writable: false });
     this.#iterator = this.#socket[Symbol.asyncIterator]() as AsyncIterator<Buffer>;
     this.#signal = signal;
-    signal?.addEventListener('abort', this.#abort);
+    // `next` reports what happens before it is called, too.
+    this.#socket.on('error', () => {});
+    if (signal?.aborted) this.#abort();
+    else signal?.addEventListener('abort', this.#abort);
   }
 
   async next(): Promise<Buffer | null> {
@@ -197,6 +200,8 @@ class GunzipSource implements ByteSource {
   constructor(source: ByteSource) {
     this.name = source.name;
     this.#source = source;
+    // `next` reports what happens before it is called, too.
+    this.#gunzip.on('error', () => {});
     void this.#feed();
   }
 
