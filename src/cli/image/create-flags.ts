@@ -60,7 +60,7 @@ export function addPlaceOptions(command: Command, types: readonly string[]): Com
     .option('--blob-id <id>', "name of the data blob, instead of its content's SHA-256")
     .option(
       '--blob-cache-dir <dir>',
-      'instead of a data blob, make the cache files that nydusd would: nothing is fetched at run time',
+      "instead of a data blob, make the files nydusd would fill its cache with; its back end needs an object of the blob's size, which is not read",
     )
     .option('-J, --output-json <file>', 'write what was built as JSON')
     .addOption(new Option('--source-type <type>').choices(types).hideHelp())
