@@ -2,7 +2,7 @@ import { RecordChunks } from '../blob/chunk-table.ts';
 import { isUnindexed } from '../blob/spec.ts';
 import { blobSpec } from '../rafs/blob-spec.ts';
 import type { BootstrapV5 } from '../rafs/bootstrap.ts';
-import { S_IFLNK, S_IFMT, S_IFREG } from '../rafs/image.ts';
+import { type Image, S_IFLNK, S_IFMT, S_IFREG } from '../rafs/image.ts';
 import { BlobError } from '../wire/blob-error.ts';
 import { readU64 } from '../wire/rafs/bytes.ts';
 import { ChunkFlag, ChunkRecordLayout, type DecodedChunk, decodeChunk } from '../wire/rafs/chunk.ts';
@@ -11,7 +11,7 @@ import type { TreeCheck } from './check.ts';
 import type { Faults } from './check-faults.ts';
 import { xattrFaultV5 } from './check-xattrs.ts';
 import { debugText } from './debug-text.ts';
-import { chunkRecordsV5, type WalkEntry } from './tree-walk.ts';
+import { chunkRecordsV5, imageOf, type WalkEntry } from './tree-walk.ts';
 
 const CHUNK = ChunkRecordLayout;
 const KNOWN_FLAGS =
@@ -23,6 +23,8 @@ const SHARED_FIELDS = ['mode', 'childCount', 'nlink', 'symlinkSize'] as const;
 export class TreeCheckV5 implements TreeCheck {
   readonly #bootstrap: BootstrapV5;
   readonly #faults: Faults;
+  /** Verifies digests: those of a directory cover its children's, so that damage below must not hide what is there. */
+  readonly #digests: Image;
   readonly #tables: readonly RecordChunks[];
   readonly #unindexed: readonly boolean[];
   readonly chunks: readonly Map<number, number>[];
@@ -31,6 +33,7 @@ export class TreeCheckV5 implements TreeCheck {
     const specs = bootstrap.blobs.map((row) => blobSpec(row, bootstrap, path));
     this.#bootstrap = bootstrap;
     this.#faults = faults;
+    this.#digests = imageOf(bootstrap, true);
     this.#tables = specs.map((spec) => new RecordChunks(spec));
     this.#unindexed = specs.map(isUnindexed);
     this.chunks = specs.map(() => new Map());
@@ -47,6 +50,7 @@ export class TreeCheckV5 implements TreeCheck {
     const size = readU64(view, at + InodeV5.fileSize);
     if ((mode & S_IFMT) === S_IFLNK && size !== targetSize)
       fault(`size = ${size}: its target has ${targetSize} bytes`);
+    if (entry.isFirst && this.#digests.check(lo) !== 0) fault(this.#digests.fault);
     const alias = entry.isFirst ? null : this.#aliasFault(at, lo);
     if (alias !== null) {
       fault(alias);

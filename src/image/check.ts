@@ -56,7 +56,7 @@ export async function checkImage(options: CheckOptions): Promise<CheckReport> {
   const { bootstrap, path, source, signal, onProgress } = options;
   const faults = new Faults();
   const notes: string[] = [];
-  const image = imageOf(bootstrap, true);
+  const image = imageOf(bootstrap);
   const tree = checkTree(bootstrap, image, path, faults);
   // Records that break rules would only be reported again by the blobs they point into.
   if (source !== null && faults.count === 0) {
