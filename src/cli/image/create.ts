@@ -3,10 +3,12 @@ import { Command } from 'commander';
 import { type CreateOptions, type CreateResult, create, type Progress } from '../../image/create.ts';
 import { outputJson } from '../../image/output.ts';
 import { parsePrefetchList } from '../../image/prefetch.ts';
+import { isStandardInput } from '../../image/tar/byte-source.ts';
 import { tarSource } from '../../image/tar/tar-source.ts';
 import type { TreeSource } from '../../image/tree-source.ts';
 import { directorySource } from '../../image/walk.ts';
 import { abortOnSignals, logFileOption, logLevelOption, mebibytes, say, version } from './common.ts';
+import { archiveFormat, archiveTypes, createOfArchive, isArchiveType } from './create-archive.ts';
 import {
   addFormatOptions,
   addPlaceOptions,
@@ -14,6 +16,7 @@ import {
   type CreateFlags,
   destinations,
   earlierBlobs,
+  type FormatOptions,
   formatOptions,
 } from './create-flags.ts';
 
@@ -29,7 +32,6 @@ const sources: Readonly<Record<string, (path: Buffer) => TreeSource>> = {
   'targz-rafs': tarSource,
   'estargz-rafs': tarSource,
 };
-const STANDARD_INPUT: readonly string[] = ['-', '/dev/stdin', '/dev/fd/0', '/proc/self/fd/0'];
 
 const EXAMPLES = `
 Examples:
@@ -45,6 +47,12 @@ Examples:
     nydus-image create --blob-inline-meta --features blob-toc -D blobs ./rootfs
   Image of a layer, which arrives as a stream (tar, tar.gz or eStargz: it is found out):
     curl -L REGISTRY/layer.tar.gz | nydus-image create -t targz-rafs -B image.boot -D blobs -
+  Image that reads the registry's layer.tar.gz as it is; only a small meta blob is made beside the bootstrap:
+    nydus-image create -t targz-ref -B image.boot -D blobs layer.tar.gz
+  Of an eStargz layer only its index:
+    nydus-image create -t estargztoc-ref --blob-id SHA256 --blob-data-size HEX -B image.boot -D blobs stargz.index.json
+  Bootstrap over a plain tar, which nydusd or the kernel's EROFS mounts with it:
+    nydus-image create -t tar-tarfs -B image.boot -D blobs layer.tar
 `;
 
 /** `nydus-image create`. */
@@ -52,7 +60,7 @@ export function createCommand(): Command {
   const command = new Command('create')
     .description('Build an image (bootstrap and data blob) of a directory or a tar.')
     .argument('<source>', 'directory; or a tar: a file, a named pipe, or - for standard input');
-  addPlaceOptions(command, Object.keys(sources));
+  addPlaceOptions(command, [...Object.keys(sources), ...archiveTypes]);
   addTreeOptions(command);
   addFormatOptions(command);
   return command
@@ -63,7 +71,7 @@ export function createCommand(): Command {
 }
 
 function sourceOf(path: string, flags: CreateFlags, command: Command): TreeSource {
-  if (flags.prefetchPolicy !== 'none' && STANDARD_INPUT.includes(path))
+  if (flags.prefetchPolicy !== 'none' && isStandardInput(path))
     command.error('error: standard input cannot be both the source and the list of --prefetch-policy');
   return sources[flags.sourceType ?? flags.type]!(Buffer.from(path));
 }
@@ -72,10 +80,10 @@ async function runCreate(source: string, flags: CreateFlags, command: Command): 
   const started = performance.now();
   const { prefetchPolicy } = flags;
   const blobs = await earlierBlobs(flags);
-  const options: CreateOptions = {
+  checkStandardInput(source, flags, command);
+  const options: Omit<CreateOptions, 'source'> & FormatOptions = {
     ...destinations(flags, command),
     ...formatOptions(flags),
-    source: sourceOf(source, flags, command),
     // A cache has nothing to unpack.
     compressor: flags.blobCacheDir === undefined ? flags.compressor : 'none',
     digester: flags.digester,
@@ -90,11 +98,16 @@ async function runCreate(source: string, flags: CreateFlags, command: Command): 
     signal: abortOnSignals(),
     onProgress: process.stderr.isTTY ? progressLine(started) : undefined,
   };
-  const result = await create(options).finally(() => blobs?.close());
+  const type = flags.sourceType ?? flags.type;
+  const built = isArchiveType(type)
+    ? createOfArchive(type, source, options, flags, command)
+    : create({ ...options, source: sources[type]!(Buffer.from(source)) });
+  const result = await built.finally(() => blobs?.close());
   const seconds = (performance.now() - started) / 1000;
   if (process.stderr.isTTY) process.stderr.write('\r\x1b[K');
   if (flags.outputJson !== undefined) {
-    const json = outputJson(version(), flags.bootstrap ?? result.bootstrapPath, options, result, seconds);
+    const format = isArchiveType(type) ? archiveFormat(type) : options;
+    const json = outputJson(version(), flags.bootstrap ?? result.bootstrapPath, format, result, seconds);
     writeFileSync(flags.outputJson, `${JSON.stringify(json, null, 2)}\n`);
   }
   say(command, summary(result, seconds));

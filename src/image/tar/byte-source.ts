@@ -18,14 +18,20 @@ export interface ByteSource {
 
 /** Bytes read of a file at a time. */
 const PIECE_SIZE = 1 << 18;
-const STDIN = '-';
+/** Names of standard input. The kernel opens /dev/stdin anew, which it refuses for a socket. */
+const STANDARD_INPUT: readonly string[] = ['-', '/dev/stdin', '/dev/fd/0', '/proc/self/fd/0'];
+
+/** Whether `path` means standard input. */
+export function isStandardInput(path: string): boolean {
+  return STANDARD_INPUT.includes(path);
+}
 
 /**
- * Opens a file, fifo, character device or socket for reading from its start; `-` is standard input. Waits for the writer
+ * Opens a file, fifo, character device or socket for reading from its start; `-` and /dev/stdin are standard input. Waits for the writer
  * of a fifo without blocking the event loop. Aborting `signal` ends a wait with IMAGE_ABORTED. Throws ImageError.
  */
 export function openByteSource(path: Buffer, signal?: AbortSignal): ByteSource {
-  const isStdin = path.toString() === STDIN;
+  const isStdin = isStandardInput(path.toString());
   const name = isStdin ? 'standard input' : path.toString();
   let fd = 0;
   try {
