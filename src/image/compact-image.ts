@@ -34,6 +34,13 @@ export function cipherOf(image: LoadedImage, chunks: Iterable<StoredChunk>): Blo
   return null;
 }
 
+/** Equal for chunks with equal content; null where the image does not say what the content is. */
+export function contentKey(chunk: StoredChunk, blobs: readonly Pick<ImageBlob, 'digester'>[]): string | null {
+  if (chunk.digest.every((byte) => byte === 0)) return null;
+  const { digester } = blobs[chunk.blobIndex]!;
+  return `${digester}:${chunk.uncompressedSize}:${chunk.digest.toString('latin1')}`;
+}
+
 /** Chunk size, algorithms, flags and read-ahead list of a loaded image whose tree is numbered now. */
 export function keptOptions(image: LoadedImage, tree: NumberedTree): KeptOptions {
   const { bootstrap } = image;

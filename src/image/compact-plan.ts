@@ -1,5 +1,6 @@
 import type { ImageBlob } from './blob.ts';
 import type { StoredChunk } from './chunker.ts';
+import { contentKey } from './compact-image.ts';
 import type { NumberedTree } from './node.ts';
 
 /** Which blobs are worth to be written anew. Sizes in compressed bytes. */
@@ -85,13 +86,6 @@ function countUses({ tree, blobs, dictionaryBlobs, findInDictionary }: CompactIn
     }
   }
   return { substitutes, usages };
-}
-
-/** Equal for chunks with equal content; null where the image does not say what the content is. */
-export function contentKey(chunk: StoredChunk, blobs: readonly ImageBlob[]): string | null {
-  if (chunk.digest.every((byte) => byte === 0)) return null;
-  const { digester } = blobs[chunk.blobIndex]!;
-  return `${digester}:${chunk.uncompressedSize}:${chunk.digest.toString('latin1')}`;
 }
 
 function usedPercent(usage: Usage, blob: ImageBlob): number {

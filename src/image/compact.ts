@@ -5,8 +5,16 @@ import { BlobReader } from './blob-reader.ts';
 import type { Destination } from './blob-writer.ts';
 import type { StoredChunk } from './chunker.ts';
 import { type CopyProgress, copyBlob } from './compact-blob.ts';
-import { cipherOf, keptOptions, outsideBlobs, packerOf, replaceChunks, writeAnew } from './compact-image.ts';
-import { type CompactPlan, type CompactRules, contentKey, planCompaction } from './compact-plan.ts';
+import {
+  cipherOf,
+  contentKey,
+  keptOptions,
+  outsideBlobs,
+  packerOf,
+  replaceChunks,
+  writeAnew,
+} from './compact-image.ts';
+import { type CompactPlan, type CompactRules, planCompaction } from './compact-plan.ts';
 import { checkCompatible, refuseTarfs } from './compatible.ts';
 import { BLOBS_MAX_V6, tooManyBlobs } from './dict.ts';
 import { type LoadedImage, loadImage } from './load.ts';

@@ -5,7 +5,15 @@ import { BlobReader } from './blob-reader.ts';
 import type { Destination } from './blob-writer.ts';
 import type { StoredChunk } from './chunker.ts';
 import { type CopiedBlob, type CopyProgress, copyBlob } from './compact-blob.ts';
-import { cipherOf, keptOptions, outsideBlobs, packerOf, replaceChunks, writeAnew } from './compact-image.ts';
+import {
+  cipherOf,
+  contentKey,
+  keptOptions,
+  outsideBlobs,
+  packerOf,
+  replaceChunks,
+  writeAnew,
+} from './compact-image.ts';
 import { refuseTarfs } from './compatible.ts';
 import { BLOBS_MAX_V6, tooManyBlobs } from './dict.ts';
 import { type LoadedImage, loadImage } from './load.ts';
@@ -57,15 +65,17 @@ export async function optimize(options: OptimizeOptions): Promise<OptimizeResult
   const tree = assignInodes(image.root);
   const kept = keptOptions(image, tree);
   const blobs = await outsideBlobs(image, options.source);
-  const wanted = findWanted(tree, image.bootstrap.chunkSize, options);
+  const wanted = findWanted(image, tree, options);
   turns.check();
-  const copied = await copyWanted(image, [...wanted.chunks], blobs.length, options, turns);
+  const copied = await copyWanted(image, [...new Set(wanted.chunks.values())], blobs.length, options, turns);
   if (copied !== null) {
     replaceChunks(tree, (node) => {
       const indices = wanted.indices.get(node);
       return indices === undefined
         ? node.chunks
-        : node.chunks.map((chunk, i) => (indices.has(i) ? copied.moved.get(chunk)! : chunk));
+        : node.chunks.map((chunk, i) =>
+            indices.has(i) ? copied.moved.get(wanted.chunks.get(chunk)!)! : chunk,
+          );
     });
     blobs.push(copied.blob);
   }
@@ -81,14 +91,16 @@ export async function optimize(options: OptimizeOptions): Promise<OptimizeResult
 }
 
 interface Wanted {
-  /** Each once, in the order of the list. */
-  readonly chunks: ReadonlySet<StoredChunk>;
+  /** Every listed chunk, and the first one with the same content, in the order of the list. */
+  readonly chunks: ReadonlyMap<StoredChunk, StoredChunk>;
   /** Which chunks of a file are listed. */
   readonly indices: ReadonlyMap<ImageNode, ReadonlySet<number>>;
 }
 
-function findWanted(tree: NumberedTree, chunkSize: number, options: OptimizeOptions): Wanted {
-  const chunks = new Set<StoredChunk>();
+function findWanted(image: LoadedImage, tree: NumberedTree, options: OptimizeOptions): Wanted {
+  const { chunkSize, blobs } = image.bootstrap;
+  const chunks = new Map<StoredChunk, StoredChunk>();
+  const byContent = new Map<string, StoredChunk>();
   const indices = new Map<ImageNode, Set<number>>();
   const paths = new PathIndex(tree.root);
   for (const { path, ranges } of options.files) {
@@ -102,7 +114,11 @@ function findWanted(tree: NumberedTree, chunkSize: number, options: OptimizeOpti
     for (const [i, chunk] of node.chunks.entries()) {
       if (ranges !== null && !ranges.some((range) => touches(range, i * chunkSize, chunk))) continue;
       ofFile.add(i);
-      chunks.add(chunk);
+      // A v6 blob has one row for each content in the chunk table.
+      const key = contentKey(chunk, blobs);
+      const first = (key === null ? null : byContent.get(key)) ?? chunk;
+      if (key !== null) byContent.set(key, first);
+      chunks.set(chunk, first);
     }
   }
   return { chunks, indices };
