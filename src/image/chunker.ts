@@ -272,7 +272,7 @@ function readFully(fd: number, into: Buffer, offset: number, node: ImageNode): v
       throw new ImageError('IMAGE_UNREADABLE', `${node.sourcePath}: ${reason(cause)}`, { cause });
     }
     if (count === 0) {
-      const rule = `shrank from ${node.size} to ${offset + done} bytes while it was read`;
+      const rule = `shrank from ${node.size} to ${fstatSync(fd).size} bytes while it was read`;
       throw new ImageError('IMAGE_CHANGED', `${node.sourcePath}: ${rule}`);
     }
     done += count;
