@@ -76,6 +76,8 @@ export interface CreateResult {
   /** The blob that was built; null if the source has no data that is not in other blobs. */
   readonly blobId: string | null;
   readonly blobSize: number;
+  /** Of an image over an archive, whose chunk info is an object of its own: where that is. */
+  readonly metaBlobPath?: string | undefined;
   /** Directory entries. */
   readonly entries: number;
   readonly inodes: number;
@@ -87,7 +89,7 @@ export interface CreateResult {
 }
 
 /** Layer of the source's files; those of the image below are of layer 0. */
-const LAYER = 1;
+export const LAYER = 1;
 
 /**
  * Builds an image of a tree. Both files appear complete under their names or not at all. Throws ImageError; aborting
@@ -198,9 +200,15 @@ function bootstrapOf(
   return { bytes: write(tree, bootstrapOptions), blobIds: blobs.map(({ id }) => id) };
 }
 
-/** The images which a build refers to, if they go with it. */
-async function loadEarlier(
-  options: CreateOptions,
+/** What decides whether earlier images go with a build. */
+export type EarlierOptions = Pick<
+  CreateOptions,
+  'parent' | 'chunkDict' | 'blobs' | 'digester' | 'fsVersion' | 'chunkSize' | 'explicitUidGid'
+>;
+
+/** The images which a build refers to, if they go with it. Rejects with ImageError. */
+export async function loadEarlier(
+  options: EarlierOptions,
 ): Promise<{ parent: LoadedImage | null; table: BlobTable }> {
   const { digester, fsVersion, chunkSize, explicitUidGid } = options;
   const build = { name: 'this build', chunkSize, explicitUidGid, fsVersion, digester, tarfs: false };
@@ -217,7 +225,8 @@ async function loadEarlier(
   return { parent, table };
 }
 
-function dataSize(tree: NumberedTree): number {
+/** Bytes of all regular files of the source, aliases counted once. */
+export function dataSize(tree: NumberedTree): number {
   let size = 0;
   for (const node of tree.byIndex)
     if (node.layer === LAYER && isRegular(node) && node.first === node) size += node.size;

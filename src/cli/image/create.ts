@@ -70,10 +70,9 @@ export function createCommand(): Command {
     .action(runCreate);
 }
 
-function sourceOf(path: string, flags: CreateFlags, command: Command): TreeSource {
+function checkStandardInput(path: string, flags: CreateFlags, command: Command): void {
   if (flags.prefetchPolicy !== 'none' && isStandardInput(path))
     command.error('error: standard input cannot be both the source and the list of --prefetch-policy');
-  return sources[flags.sourceType ?? flags.type]!(Buffer.from(path));
 }
 
 async function runCreate(source: string, flags: CreateFlags, command: Command): Promise<void> {
@@ -137,6 +136,7 @@ function summary(result: CreateResult, seconds: number): string {
   return [
     `bootstrap  ${bootstrap} (${mebibytes(result.bootstrapSize)})`,
     `blob       ${blob} (${mebibytes(blobSize)} for ${mebibytes(dataSize)}${ratio})`,
+    ...(result.metaBlobPath === undefined ? [] : [`meta blob  ${result.metaBlobPath}`]),
     ...others.map((id) => `also       ${id}`),
     `files      ${entries} (${inodes} inodes)`,
     `chunks     ${chunks}, and ${duplicateChunks} more stored already (${mebibytes(duplicateBytes)})`,

@@ -1,13 +1,13 @@
 import { resolve } from 'node:path';
 import type { ImageBlob } from '../blob.ts';
 import { type Destination, OutputFile } from '../blob-writer.ts';
-import type { StoredChunk } from '../chunker.ts';
-import type { CreateOptions, CreateResult } from '../create.ts';
-import { isRegular, type NumberedTree } from '../node.ts';
+import { type CreateOptions, type CreateResult, dataSize } from '../create.ts';
+import type { NumberedTree } from '../node.ts';
 import { matchPrefetch } from '../prefetch.ts';
 import { writeBootstrapV6 } from '../write-v6.ts';
+import type { RefData } from './meta-blob.ts';
 
-/** The bootstrap of an image over an archive. `blobs`: one, or none if the tree has no data. */
+/** The bootstrap of an image over an archive. `blobs`: its blob table. */
 export function encodeRefBootstrap(
   tree: NumberedTree,
   blobs: readonly ImageBlob[],
@@ -27,11 +27,16 @@ export function encodeRefBootstrap(
   });
 }
 
-/** Writes a file that appears whole or not at all; its absolute path. */
-export function writeFile(destination: Destination, bytes: Uint8Array): string {
+/** Writes a file that appears whole or not at all; its absolute path. `beforeName` runs when all of it is written. */
+export function writeFile(
+  destination: Destination,
+  bytes: Uint8Array,
+  beforeName: () => void = () => {},
+): string {
   const out = new OutputFile(destination);
   try {
     out.write(bytes);
+    beforeName();
     return resolve(out.finish().path);
   } finally {
     out.discard();
@@ -40,28 +45,25 @@ export function writeFile(destination: Destination, bytes: Uint8Array): string {
 
 /** Says what was built. */
 export function refResult(
-  tree: NumberedTree,
-  blobs: readonly ImageBlob[],
-  store: {
-    readonly chunks: readonly StoredChunk[];
-    readonly duplicates?: number;
-    readonly duplicateBytes?: number;
+  image: {
+    readonly tree: NumberedTree;
+    readonly data: Pick<RefData, 'chunks'> & Partial<Pick<RefData, 'duplicates' | 'duplicateBytes'>>;
   },
+  blobs: { readonly blobIds: readonly string[]; readonly own: ImageBlob | null },
   bootstrap: { readonly path: string; readonly size: number },
 ): CreateResult {
-  let dataSize = 0;
-  for (const node of tree.byIndex) if (isRegular(node) && node.first === node) dataSize += node.size;
+  const { tree, data } = image;
   return {
     bootstrapPath: bootstrap.path,
     bootstrapSize: bootstrap.size,
-    blobIds: blobs.map((blob) => blob.id),
-    blobId: blobs[0]?.id ?? null,
-    blobSize: blobs[0]?.compressedSize ?? 0,
+    blobIds: blobs.blobIds,
+    blobId: blobs.own?.id ?? null,
+    blobSize: blobs.own?.compressedSize ?? 0,
     entries: tree.byIndex.length,
     inodes: tree.inodesCount,
-    chunks: store.chunks.length,
-    duplicateChunks: store.duplicates ?? 0,
-    duplicateBytes: store.duplicateBytes ?? 0,
-    dataSize,
+    chunks: data.chunks.length,
+    duplicateChunks: data.duplicates ?? 0,
+    duplicateBytes: data.duplicateBytes ?? 0,
+    dataSize: dataSize(tree),
   };
 }

@@ -1,9 +1,13 @@
+import { resolve } from 'node:path';
 import { BlobFeature } from '../../wire/rafs/flags.ts';
 import { digestArray, type ImageBlob, PLAIN_BLOB } from '../blob.ts';
 import { BlobSections } from '../blob-sections.ts';
 import { type Destination, OutputFile } from '../blob-writer.ts';
-import type { CreateOptions, CreateResult, Progress } from '../create.ts';
-import { assignInodes, type NumberedTree } from '../node.ts';
+import { type CreateOptions, type CreateResult, LAYER, loadEarlier, type Progress } from '../create.ts';
+import type { BlobTable } from '../dict.ts';
+import type { LoadedImage } from '../load.ts';
+import { assignInodes, type ImageNode, type NumberedTree } from '../node.ts';
+import { overlay, setLayer } from '../overlay.ts';
 import { openByteSource } from '../tar/byte-source.ts';
 import { Turns } from '../turns.ts';
 import { openArchive, readArchive } from './archive.ts';
@@ -12,7 +16,11 @@ import { type RefData, refChunkInfo, refFeatures } from './meta-blob.ts';
 import { RefStore } from './ref-store.ts';
 
 /** Where the parts of an image over an archive go, and what they are. Always v6 and SHA-256. */
-export interface RefOutput extends Pick<CreateOptions, 'chunkSize' | 'explicitUidGid' | 'prefetchPatterns'> {
+export interface RefOutput
+  extends Pick<
+    CreateOptions,
+    'chunkSize' | 'explicitUidGid' | 'prefetchPatterns' | 'whiteoutSpec' | 'parent' | 'chunkDict' | 'blobs'
+  > {
   /** Where the bootstrap goes; null: to the end of the meta blob. */
   readonly bootstrap: Destination | null;
   /** Where the meta blob goes: what nydusd needs beside archive and bootstrap. */
@@ -35,30 +43,55 @@ export interface RefOptions extends RefOutput, Pick<CreateOptions, 'signal' | 'o
 export async function createRef(options: RefOptions): Promise<CreateResult> {
   const progress: Progress = { entries: 0, bytes: 0, bytesTotal: 0 };
   const turns = new Turns(options.signal);
+  const { parent, table } = await loadRefEarlier(options);
   const source = await openArchive(openByteSource(options.archive, options.signal));
   try {
-    const store = new RefStore(source, {
+    const data = new RefStore(source, {
       chunkSize: options.chunkSize,
       turns,
+      earlier: table,
       onChunk: (bytes) => {
         progress.bytes += bytes;
         options.onProgress?.(progress);
       },
     });
-    const tree = assignInodes(await readArchive(source, store, options, progress, turns));
-    return await writeRefImage(tree, store, source.finish(), options);
+    const root = await readArchive(source, data, options, progress, turns);
+    const tree = numberTree(root, parent, options);
+    return await writeRefImage({ tree, table, data }, source.finish(), options);
   } finally {
     source.close();
   }
 }
 
-/** Writes meta blob and bootstrap of a tree over `archive`. */
+/** The images which a build over an archive refers to. */
+export function loadRefEarlier(options: RefOutput): ReturnType<typeof loadEarlier> {
+  return loadEarlier({ ...options, fsVersion: 6, digester: 'sha256' });
+}
+
+/** Numbers the tree of an archive, laid over that of the image below. */
+export function numberTree(
+  root: ImageNode,
+  parent: LoadedImage | null,
+  { whiteoutSpec }: Pick<CreateOptions, 'whiteoutSpec'>,
+): NumberedTree {
+  setLayer(root, LAYER);
+  return assignInodes(parent === null ? root : overlay(parent.root, root, whiteoutSpec));
+}
+
+/** An image over an archive, before it has files. */
+export interface RefImage {
+  readonly tree: NumberedTree;
+  readonly table: BlobTable;
+  readonly data: RefData;
+}
+
+/** Writes meta blob and bootstrap. `archive`: size and id of what the data is in. */
 export async function writeRefImage(
-  tree: NumberedTree,
-  data: RefData,
+  image: RefImage,
   archive: { readonly size: number; readonly digest: string },
   options: RefOutput,
 ): Promise<CreateResult> {
+  const { data } = image;
   const out = new OutputFile(options.metaBlob);
   try {
     const features = featuresOf(data, options);
@@ -76,29 +109,56 @@ export async function writeRefImage(
       compressor: 'gzip',
       digester: 'sha256',
     };
-    const encode = (row: ImageBlob): Buffer => encodeRefBootstrap(tree, isEmpty ? [] : [row], options, 'ref');
-    if (options.bootstrap === null) {
-      const bootstrap = encode(blob);
-      await sections.bootstrap(bootstrap);
-      sections.toc();
-      out.finish();
-      return refResult(tree, isEmpty ? [] : [blob], data, { path: '', size: bootstrap.length });
-    }
-    const named = isEmpty ? blob : finishMetaBlob(out, sections, blob);
-    const bytes = encode(named);
-    const path = writeFile(options.bootstrap, bytes);
-    return refResult(tree, isEmpty ? [] : [named], data, { path, size: bytes.length });
+    const own = isEmpty ? null : blob;
+    const write = options.bootstrap === null ? writeInlined : writeBeside;
+    return await write(image, own, archive.digest, { out, sections }, options);
   } finally {
     out.discard();
   }
 }
 
-/** The bootstrap names a meta blob that is an object of its own by its SHA-256. */
-function finishMetaBlob(out: OutputFile, sections: BlobSections, blob: ImageBlob): ImageBlob {
-  const toc = sections.toc();
-  const metaSize = out.size;
-  const { digest } = out.finish();
-  return { ...blob, ...toc, metaSize, metaDigest: Buffer.from(digest, 'hex') };
+/** A meta blob in the making. */
+interface MetaBlob {
+  readonly out: OutputFile;
+  readonly sections: BlobSections;
+}
+
+/** The meta blob is there even if it has nothing but the bootstrap. */
+async function writeInlined(
+  image: RefImage,
+  own: ImageBlob | null,
+  archiveId: string,
+  { out, sections }: MetaBlob,
+  options: RefOutput,
+): Promise<CreateResult> {
+  const blobs = image.table.rows(own);
+  const bytes = encodeRefBootstrap(image.tree, blobs, options, 'ref');
+  await sections.bootstrap(bytes);
+  sections.toc();
+  const metaBlobPath = resolve(out.finish().path);
+  const ids = blobs.map(({ id }) => id);
+  const blobIds = own === null ? [...ids, archiveId] : ids;
+  return { ...refResult(image, { blobIds, own }, { path: '', size: bytes.length }), metaBlobPath };
+}
+
+/** The bootstrap names a meta blob that is an object of its own by its SHA-256. Both are complete before either gets its name. */
+async function writeBeside(
+  image: RefImage,
+  own: ImageBlob | null,
+  _archiveId: string,
+  { out, sections }: MetaBlob,
+  options: RefOutput,
+): Promise<CreateResult> {
+  const meta = { ...sections.toc(), metaDigest: out.digestSoFar(), metaSize: out.size };
+  const row = own === null ? null : { ...own, ...meta };
+  const blobs = image.table.rows(row);
+  const bytes = encodeRefBootstrap(image.tree, blobs, options, 'ref');
+  let metaBlobPath: string | undefined;
+  const path = writeFile(options.bootstrap!, bytes, () => {
+    if (row !== null) metaBlobPath = resolve(out.finish().path);
+  });
+  const blobIds = blobs.map(({ id }) => id);
+  return { ...refResult(image, { blobIds, own: row }, { path, size: bytes.length }), metaBlobPath };
 }
 
 function featuresOf(data: RefData, { bootstrap, blobToc }: RefOutput): number {

@@ -1,10 +1,10 @@
 import type { CreateOptions, CreateResult, Progress } from '../create.ts';
 import { ImageError } from '../error.ts';
-import { assignInodes, type ImageNode } from '../node.ts';
+import { type ImageNode, inOrder } from '../node.ts';
 import { openByteSource } from '../tar/byte-source.ts';
 import { TarTree } from '../tar/tree.ts';
 import { Turns } from '../turns.ts';
-import { type RefOutput, writeRefImage } from './create-ref.ts';
+import { loadRefEarlier, numberTree, type RefOutput, writeRefImage } from './create-ref.ts';
 import { parseStargzIndex, STARGZ_INDEX_BYTES_MAX, type StargzEntry, tarEntryOf } from './stargz-index.ts';
 import { StargzStore } from './stargz-store.ts';
 
@@ -23,7 +23,8 @@ export async function createStargz(options: StargzOptions): Promise<CreateResult
   const turns = new Turns(options.signal);
   const name = options.index.toString();
   const entries = parseStargzIndex(await readIndex(options, name), name);
-  const store = new StargzStore(name, options.blobSize, options.chunkSize);
+  const { parent, table } = await loadRefEarlier(options);
+  const store = new StargzStore(name, options.blobSize, options.chunkSize, table);
   const tree = new TarTree(name, options.explicitUidGid);
   const files = new Set<ImageNode>();
   for (const entry of entries) {
@@ -35,13 +36,14 @@ export async function createStargz(options: StargzOptions): Promise<CreateResult
   }
   store.finish();
   turns.check();
-  const numbered = assignInodes(tree.finish());
-  const reached = new Set(numbered.byIndex);
+  const root = tree.finish();
+  const reached = new Set(inOrder(root));
   for (const file of files) {
     if (!reached.has(file))
       throw new ImageError('IMAGE_BAD_SOURCE', `${name}: ${file.sourcePath}: more than one entry`);
   }
-  return writeRefImage(numbered, store, { digest: options.blobId, size: options.blobSize }, options);
+  const image = { tree: numberTree(root, parent, options), table, data: store };
+  return writeRefImage(image, { digest: options.blobId, size: options.blobSize }, options);
 }
 
 function addEntry(entry: StargzEntry, tree: TarTree, store: StargzStore, files: Set<ImageNode>): void {

@@ -1,9 +1,10 @@
 import { BlobFeature } from '../../wire/rafs/flags.ts';
 import { type ImageBlob, PLAIN_BLOB } from '../blob.ts';
 import type { Destination } from '../blob-writer.ts';
-import type { CreateOptions, CreateResult, Progress } from '../create.ts';
+import { type CreateOptions, type CreateResult, LAYER, type Progress } from '../create.ts';
 import { ImageError } from '../error.ts';
 import { assignInodes } from '../node.ts';
+import { setLayer } from '../overlay.ts';
 import { openByteSource } from '../tar/byte-source.ts';
 import { Turns } from '../turns.ts';
 import { openArchive, readArchive } from './archive.ts';
@@ -35,7 +36,9 @@ export async function createTarfs(options: TarfsOptions): Promise<CreateResult> 
       progress.bytes += bytes;
       options.onProgress?.(progress);
     });
-    const tree = assignInodes(await readArchive(source, store, options, progress, turns));
+    const root = await readArchive(source, store, options, progress, turns);
+    setLayer(root, LAYER);
+    const tree = assignInodes(root);
     const { size, digest } = source.finish();
     const blob: ImageBlob = {
       ...PLAIN_BLOB,
@@ -49,10 +52,11 @@ export async function createTarfs(options: TarfsOptions): Promise<CreateResult> 
       // There is no chunk info; this is what the original has in the field.
       ciCompressor: 'lz4_block',
     };
-    const blobs = store.chunks.length === 0 ? [] : [blob];
-    const bytes = encodeRefBootstrap(tree, blobs, options, 'tarfs');
+    const own = store.chunks.length === 0 ? null : blob;
+    const bytes = encodeRefBootstrap(tree, own === null ? [] : [own], options, 'tarfs');
     const path = writeFile(options.bootstrap, bytes);
-    return refResult(tree, blobs, store, { path, size: bytes.length });
+    const blobIds = own === null ? [] : [own.id];
+    return refResult({ tree, data: store }, { blobIds, own }, { path, size: bytes.length });
   } finally {
     source.close();
   }

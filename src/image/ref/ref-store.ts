@@ -4,6 +4,7 @@ import { ChunkInfoFlag, CONTEXT_BYTES_MAX } from '../../wire/blob-meta.ts';
 import { ChunkFlag } from '../../wire/rafs/chunk.ts';
 import { CHUNK_INFO_V2_COMPRESSED_MAX, type ChunkInfoV2 } from '../../wire/rafs/encode-blob-meta.ts';
 import type { FileStream, StoredChunk } from '../chunker.ts';
+import type { EarlierChunks } from '../dict.ts';
 import { ImageError } from '../error.ts';
 import type { ImageNode } from '../node.ts';
 import type { FileStore } from '../tar/tar-source.ts';
@@ -18,8 +19,7 @@ export interface RefStoreOptions {
   readonly chunkSize: number;
   readonly turns: Turns;
   readonly onChunk?: (bytes: number) => void;
-  /** A chunk stored elsewhere with this SHA-256 and size, which is used in its place. */
-  readonly find?: (digest: Buffer, size: number) => StoredChunk | undefined;
+  readonly earlier: EarlierChunks;
 }
 
 const BLOCK = 4096;
@@ -72,7 +72,7 @@ export class RefStore implements FileStore, RefData {
     this.#options.onChunk?.(bytes.length);
     const id = digest('sha256', bytes);
     const key = `${bytes.length}:${id.toString('latin1')}`;
-    const known = this.#options.find?.(id, bytes.length) ?? this.#known.get(key);
+    const known = this.#options.earlier.find(id, bytes.length) ?? this.#known.get(key);
     if (known !== undefined) {
       this.duplicates++;
       this.duplicateBytes += bytes.length;
@@ -84,7 +84,7 @@ export class RefStore implements FileStore, RefData {
     const hasCrc32c = crc === 0 ? 0 : ChunkFlag.hasCrc32c;
     const isCompressed = (place.flags & ChunkInfoFlag.compressed) !== 0;
     const chunk: StoredChunk = {
-      blobIndex: 0,
+      blobIndex: this.#options.earlier.ownIndex(),
       index: this.chunks.length,
       digest: id,
       crc32c: crc,

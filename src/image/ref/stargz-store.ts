@@ -2,6 +2,7 @@ import { ChunkInfoFlag } from '../../wire/blob-meta.ts';
 import { ChunkFlag } from '../../wire/rafs/chunk.ts';
 import type { ChunkInfoV2 } from '../../wire/rafs/encode-blob-meta.ts';
 import type { StoredChunk } from '../chunker.ts';
+import type { EarlierChunks } from '../dict.ts';
 import { ImageError } from '../error.ts';
 import type { ImageNode } from '../node.ts';
 import type { RefData } from './meta-blob.ts';
@@ -27,6 +28,7 @@ export class StargzStore implements RefData {
   readonly #archive: string;
   readonly #layerSize: number;
   readonly #chunkSize: number;
+  readonly #earlier: EarlierChunks;
   readonly #known = new Map<string, StoredChunk>();
   #file: OpenFile | null = null;
   readonly chunks: StoredChunk[] = [];
@@ -36,7 +38,8 @@ export class StargzStore implements RefData {
   duplicateBytes = 0;
 
   /** `archive` for messages; `layerSize` in bytes. */
-  constructor(archive: string, layerSize: number, chunkSize: number) {
+  constructor(archive: string, layerSize: number, chunkSize: number, earlier: EarlierChunks) {
+    this.#earlier = earlier;
     this.#archive = archive;
     this.#layerSize = layerSize;
     this.#chunkSize = chunkSize;
@@ -109,7 +112,7 @@ export class StargzStore implements RefData {
   #chunk(entry: StargzEntry, size: number): StoredChunk {
     const digest = Buffer.from(entry.chunkDigest.slice('sha256:'.length), 'hex');
     const key = `${size}:${entry.chunkDigest}`;
-    const known = this.#known.get(key);
+    const known = this.#earlier.find(digest, size) ?? this.#known.get(key);
     if (known !== undefined) {
       this.duplicates++;
       this.duplicateBytes += size;
@@ -121,7 +124,7 @@ export class StargzStore implements RefData {
     if (entry.offset >= this.#layerSize)
       throw this.#bad(entry, `offset ${entry.offset}: behind the layer's ${this.#layerSize} bytes`);
     const chunk: StoredChunk = {
-      blobIndex: 0,
+      blobIndex: this.#earlier.ownIndex(),
       index: this.chunks.length,
       digest,
       crc32c: 0,
