@@ -54,8 +54,7 @@ function stack(lower: readonly ImageNode[], upper: ImageNode, spec: WhiteoutSpec
   for (const node of additions) {
     if (isDirectory(node)) {
       const below = merged.get(key(node.name));
-      const hides = takeOpaque(node, spec) || below === undefined || !isDirectory(below);
-      node.children = stack(hides ? [] : below.children, node, spec);
+      node.children = stack(takeOpaque(node, spec) ? [] : (below?.children ?? []), node, spec);
     }
     merged.set(key(node.name), node);
   }

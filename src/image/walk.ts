@@ -2,7 +2,8 @@ import { type BigIntStats, lstatSync, readdirSync, readlinkSync } from 'node:fs'
 import { readXattrs, type Xattr } from '../native/xattr.ts';
 import { NAME_MAX } from '../wire/rafs/flags.ts';
 import { ImageError, reason } from './error.ts';
-import { FileType, type ImageNode, newNode } from './node.ts';
+import { type ImageNode, newNode } from './node.ts';
+import { isWhiteout } from './overlay.ts';
 import type { TreeContext, TreeSource } from './tree-source.ts';
 import { checkXattrs } from './xattr-rules.ts';
 
@@ -12,7 +13,6 @@ export type WhiteoutSpec = 'oci' | 'overlayfs' | 'none';
 /** What `walk` takes from the tree. */
 export type WalkOptions = Pick<TreeContext, 'whiteoutSpec' | 'keepWhiteouts' | 'explicitUidGid' | 'onEntry'>;
 
-const WHITEOUT_PREFIX = Buffer.from('.wh.');
 const SLASH = Buffer.from('/');
 
 /** A directory as the source of an image. */
@@ -47,7 +47,9 @@ async function readChildren(directory: ImageNode, options: WalkOptions): Promise
     if (name.length > NAME_MAX)
       throw new ImageError('IMAGE_BAD_SOURCE', `${text(path)}: name longer than ${NAME_MAX} bytes`);
     const stats = statOf(path, false);
-    if (!options.keepWhiteouts && isWhiteout(name, stats, options.whiteoutSpec)) continue;
+    // Whiteouts belong to layers, not to the file system which an image shows.
+    const entry = { name, mode: Number(stats.mode), rdev: deviceOf(stats) };
+    if (!options.keepWhiteouts && isWhiteout(entry, options.whiteoutSpec)) continue;
     const child = makeNode(name, path, stats, options);
     directory.children.push(child);
     if (stats.isDirectory()) await readChildren(child, options);
@@ -65,7 +67,7 @@ function makeNode(name: Buffer, path: Buffer, stats: BigIntStats, options: WalkO
     uid: options.explicitUidGid ? Number(stats.uid) : 0,
     gid: options.explicitUidGid ? Number(stats.gid) : 0,
     size: stats.isFile() ? Number(stats.size) : target.length,
-    rdev: Number(stats.rdev & 0xffff_ffffn),
+    rdev: deviceOf(stats),
     // The root's time is that of unpacking, which says nothing and would make builds differ.
     mtimeSec: root ? 0n : mtimeSec,
     mtimeNs: root ? 0 : Number(stats.mtimeNs - mtimeSec * 1_000_000_000n),
@@ -103,12 +105,9 @@ function xattrsOf(path: Buffer, root: boolean): Xattr[] {
   return xattrs;
 }
 
-/** Whiteouts belong to layers, not to the file system which an image shows. */
-function isWhiteout(name: Buffer, stats: BigIntStats, spec: WhiteoutSpec): boolean {
-  if (spec === 'oci') return name.subarray(0, WHITEOUT_PREFIX.length).equals(WHITEOUT_PREFIX);
-  return (
-    spec === 'overlayfs' && (Number(stats.mode) & FileType.mask) === FileType.character && stats.rdev === 0n
-  );
+/** What an image has room for. */
+function deviceOf(stats: BigIntStats): number {
+  return Number(stats.rdev & 0xffff_ffffn);
 }
 
 /** Times before 1970: seconds are rounded down, nanoseconds are never negative. */
