@@ -10,14 +10,6 @@ import { FIXTURES, imageNames } from '../support/rafs-fixtures.ts';
 const root = process.env.NYDUS_FIXTURES ?? FIXTURES;
 const isRoot = process.getuid?.() === 0;
 
-/** Fixtures of kinds that cannot be built yet. */
-const PENDING: ReadonlySet<string> = new Set([
-  'v6-estargz-ref',
-  'v6-targz-ref',
-  'v6-targz-ref-inline',
-  'v6-tarfs',
-]);
-
 /** Where ours may differ from the original, and why. A row that no longer excuses anything fails. */
 const ALLOWED: readonly { readonly images: RegExp; readonly line: RegExp; readonly reason: string }[] = [
   {
@@ -46,9 +38,7 @@ function isAllowed(image: string, line: string): boolean {
 }
 
 const names = imageNames(root);
-const buildable = names.filter(
-  (name) => !PENDING.has(name) && missingInputs(root, recipeOf(root, name)).length === 0,
-);
+const buildable = names.filter((name) => missingInputs(root, recipeOf(root, name)).length === 0);
 let work: string;
 
 beforeAll(() => {
@@ -74,9 +64,8 @@ describe.skipIf(!isRoot)('builds of the fixtures (skipped unless root, who can u
 test.skipIf(names.every((name) => buildable.includes(name)))(
   `not built: ${names.filter((name) => !buildable.includes(name)).join(' ')}`,
   () => {
-    const pending = [...PENDING].filter((name) => names.includes(name));
     const missing = names.filter((name) => missingInputs(root, recipeOf(root, name)).length > 0);
-    expect(new Set([...pending, ...missing, ...buildable])).toEqual(new Set(names));
+    expect(new Set([...missing, ...buildable])).toEqual(new Set(names));
   },
 );
 

@@ -1,6 +1,14 @@
 /** Builds fixtures anew, from the same source with the same arguments as the original was given. */
 import { execFileSync, spawnSync } from 'node:child_process';
-import { copyFileSync, existsSync, lstatSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
+import {
+  copyFileSync,
+  existsSync,
+  lstatSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  writeFileSync,
+} from 'node:fs';
 import { createServer } from 'node:net';
 import { join } from 'node:path';
 import { gunzipSync } from 'node:zlib';
@@ -81,13 +89,19 @@ export function build(root: string, name: string, work: string): Built {
   });
   const text = existsSync(json) ? readFileSync(json, 'utf8') : '{"blobs":[]}';
   const said = JSON.parse(text) as Built['json'];
-  const found = inline ? join(out, 'blobs', said.blobs.at(-1) ?? 'none') : bootstrap;
+  // Of an image over an archive that is the meta blob, which the summary does not name.
+  const found = inline ? join(out, 'blobs', onlyFile(join(out, 'blobs'))) : bootstrap;
   return {
     code: run.status,
     stderr: run.stderr,
     json: said,
     place: { bootstrap: found, blobDirs: [join(out, 'blobs'), join(root, 'blobs')] },
   };
+}
+
+function onlyFile(directory: string): string {
+  const files = existsSync(directory) ? readdirSync(directory) : [];
+  return files.length === 1 ? files[0]! : 'none';
 }
 
 /** A copy of an image's bootstrap, named by its blob: `merge` takes a layer's blob id from the file's name. */
