@@ -6,11 +6,11 @@ import { type Image, S_IFLNK, S_IFMT, S_IFREG } from '../rafs/image.ts';
 import { BlobError } from '../wire/blob-error.ts';
 import { readU64 } from '../wire/rafs/bytes.ts';
 import { ChunkFlag, ChunkRecordLayout, type DecodedChunk, decodeChunk } from '../wire/rafs/chunk.ts';
-import { INODE_OFFSET_UNIT_V5, InodeFlagV5, InodeV5, recordBytesV5 } from '../wire/rafs/inode-v5.ts';
+import { INODE_OFFSET_UNIT_V5, InodeFlagV5, InodeV5 } from '../wire/rafs/inode-v5.ts';
 import type { TreeCheck } from './check.ts';
 import type { Faults } from './check-faults.ts';
-import { xattrFaultV5 } from './check-xattrs.ts';
 import { debugText } from './debug-text.ts';
+import { readXattrs } from './read-xattrs.ts';
 import { chunkRecordsV5, imageOf, type WalkEntry } from './tree-walk.ts';
 
 const CHUNK = ChunkRecordLayout;
@@ -56,8 +56,8 @@ export class TreeCheckV5 implements TreeCheck {
       fault(alias);
       return;
     }
-    const xattrs = this.#xattrFault(at);
-    if (xattrs !== null) fault(xattrs);
+    const xattrs = readXattrs(this.#bootstrap, at);
+    if (typeof xattrs === 'string') fault(xattrs);
     if ((mode & S_IFMT) === S_IFREG) this.#checkChunks(entry, fault);
   }
 
@@ -80,16 +80,6 @@ export class TreeCheckV5 implements TreeCheck {
     const length = own.count * CHUNK.size;
     if (own.chunks + length > bytes.length) return `${where}: chunk records outside the bootstrap`;
     return same(bytes, own.chunks, theirs.chunks, length) ? null : `${where}: other chunk records`;
-  }
-
-  #xattrFault(at: number): string | null {
-    const { view } = this.#bootstrap;
-    if ((view.getUint32(at + InodeV5.flags, true) & InodeFlagV5.xattr) === 0) return null;
-    const name = view.getUint16(at + InodeV5.nameSize, true);
-    const target = view.getUint16(at + InodeV5.symlinkSize, true);
-    const table = at + recordBytesV5(name, target);
-    if (chunkRecordsV5(view, at).chunks > view.byteLength) return 'xattr table outside the bootstrap';
-    return xattrFaultV5(view, table);
   }
 
   #checkChunks(entry: WalkEntry, fault: (rule: string) => void): void {

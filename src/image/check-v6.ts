@@ -4,12 +4,12 @@ import type { BlobRow, BootstrapV6 } from '../rafs/bootstrap.ts';
 import { ChunkAt, type Image, S_IFMT, S_IFREG } from '../rafs/image.ts';
 import { ChunkFlag, ChunkRecordLayout, type DecodedChunk, decodeChunk } from '../wire/rafs/chunk.ts';
 import { BlobFeature, SuperFlag } from '../wire/rafs/flags.ts';
-import { CHUNK_FORMAT_INDEXES, CompactInode, ExtendedInode } from '../wire/rafs/inode-v6.ts';
+import { CHUNK_FORMAT_INDEXES, ExtendedInode } from '../wire/rafs/inode-v6.ts';
 import type { TreeCheck } from './check.ts';
 import type { Faults } from './check-faults.ts';
-import { xattrFaultV6 } from './check-xattrs.ts';
 import { debugText } from './debug-text.ts';
-import { inodeBytesV6, type WalkEntry } from './tree-walk.ts';
+import { readXattrs } from './read-xattrs.ts';
+import type { WalkEntry } from './tree-walk.ts';
 
 const KNOWN_FLAGS = ChunkFlag.compressed | ChunkFlag.encrypted | ChunkFlag.batch | ChunkFlag.hasCrc32c;
 /** Bits of the chunk format which hold the size, as a shift of the block size. */
@@ -38,12 +38,10 @@ export class TreeCheckV6 implements TreeCheck {
 
   entry(entry: WalkEntry): void {
     if (!entry.isFirst) return;
-    const { view } = this.#bootstrap;
     const { at, lo } = entry;
     const fault = (rule: string) => this.#faults.add(`${debugText(entry.path())} (inode ${lo})`, rule);
-    const own = view.getUint8(at) & 1 ? ExtendedInode.size : CompactInode.size;
-    const xattrs = xattrFaultV6(view, at + own, at + inodeBytesV6(view, at));
-    if (xattrs !== null) fault(xattrs);
+    const xattrs = readXattrs(this.#bootstrap, at);
+    if (typeof xattrs === 'string') fault(xattrs);
     if ((entry.mode & S_IFMT) === S_IFREG) this.#checkChunks(entry, fault);
   }
 

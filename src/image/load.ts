@@ -6,18 +6,19 @@ import { addon } from '../native/index.ts';
 import type { Xattr } from '../native/xattr.ts';
 import { BOOTSTRAP_BYTES_MAX, type Bootstrap, openBootstrap } from '../rafs/bootstrap.ts';
 import { ChunkDigests } from '../rafs/chunk-digests.ts';
-import { Attr, ChunkAt, DirectoryAt, type Image, SYMLINK_BYTES_MAX } from '../rafs/image.ts';
-import { ImageV5 } from '../rafs/image-v5.ts';
-import { ImageV6 } from '../rafs/image-v6.ts';
+import { Attr, ChunkAt, type Image, SYMLINK_BYTES_MAX } from '../rafs/image.ts';
 import { LocalfsSource } from '../source/localfs.ts';
 import { decodeChunk } from '../wire/rafs/chunk.ts';
 import { RafsError } from '../wire/rafs/error.ts';
 import { BlobFeature, SuperFlag } from '../wire/rafs/flags.ts';
 import { INODE_OFFSET_UNIT_V5, InodeV5 } from '../wire/rafs/inode-v5.ts';
-import { ExtendedInode, INODE_SLOT } from '../wire/rafs/inode-v6.ts';
+import { ExtendedInode } from '../wire/rafs/inode-v6.ts';
 import type { StoredChunk } from './chunker.ts';
+import { debugText } from './debug-text.ts';
 import { ImageError, reason } from './error.ts';
 import { FileType, type ImageNode, isDirectory, isRegular, isSymlink, newNode } from './node.ts';
+import { readXattrs } from './read-xattrs.ts';
+import { imageOf, inodeAtV6, type WalkEntry, walkTree } from './tree-walk.ts';
 
 /** An image read back into the form that a build works on. */
 export interface LoadedImage {
@@ -34,10 +35,9 @@ export interface LoadedImage {
 
 /** Bytes of the smallest bootstrap. */
 const SMALLEST = 4096;
-const XATTR_LIST_BYTES_MAX = 1 << 20;
-const XATTR_VALUE_BYTES_MAX = 1 << 16;
-/** Deeper trees cannot be walked by path. */
-const DEPTH_MAX = 2048;
+/** Every node has its path, which few bytes of a hostile bootstrap could make long: more than any tree of usual names needs. */
+const PATH_BYTES_FREE = 256 << 20;
+const PATH_BYTES_FACTOR = 64;
 const DIGEST_BYTES = 32;
 
 /**
@@ -102,78 +102,60 @@ async function inlinedBootstrap(path: string): Promise<ArrayBuffer> {
   }
 }
 
-/** Walks a bootstrap's tree. Nothing in it may loop, recurse without bound or be used before it was checked. */
+/** What all names of an inode share. */
+interface Shared {
+  readonly target: Buffer;
+  readonly xattrs: readonly Xattr[];
+  readonly chunks: readonly StoredChunk[];
+}
+
+/** Turns a bootstrap's tree into nodes, in time and memory bound by its size. */
 class TreeLoader {
   readonly #bootstrap: Bootstrap;
   readonly #image: Image;
   readonly #path: string;
   readonly #layer: number;
   readonly #digests: ChunkDigests;
-  /** Directories reached, by nodeid: a tree reaches each once. */
-  readonly #directories = new Set<number>();
-  /** Chunk lists by nodeid, shared by aliases. */
-  readonly #lists = new Map<number, readonly StoredChunk[]>();
+  /** By nodeid: aliases must not be read, and kept, again. */
+  readonly #shared = new Map<number, Shared>();
   /** By blob index and chunk index. */
   readonly #known: Map<number, StoredChunk>[];
   readonly #attr = new Attr();
   readonly #chunk = new ChunkAt();
-  readonly #names = new Uint8Array(XATTR_LIST_BYTES_MAX);
-  readonly #value = new Uint8Array(XATTR_VALUE_BYTES_MAX);
+  #pathBytesLeft: number;
   readonly chunks: StoredChunk[] = [];
 
   constructor(bootstrap: Bootstrap, path: string, layer: number) {
     this.#bootstrap = bootstrap;
-    this.#image = bootstrap.version === 5 ? new ImageV5(bootstrap, false) : new ImageV6(bootstrap);
+    this.#image = imageOf(bootstrap);
     this.#path = path;
     this.#layer = layer;
     this.#digests = new ChunkDigests(bootstrap);
     this.#known = bootstrap.blobs.map(() => new Map());
+    this.#pathBytesLeft = PATH_BYTES_FREE + PATH_BYTES_FACTOR * bootstrap.bytes.length;
   }
 
   load(): ImageNode {
-    const root = this.#node(this.#image.rootLo, Buffer.from('/'), Buffer.from('/'));
-    const pending: { node: ImageNode; lo: number; depth: number }[] = [
-      { node: root, lo: this.#image.rootLo, depth: 0 },
-    ];
-    for (let next = pending.pop(); next !== undefined; next = pending.pop()) {
-      const { node, lo, depth } = next;
-      if (this.#directories.has(lo)) this.#damaged(node.sourcePath, 'a directory with two parents');
-      if (depth > DEPTH_MAX) this.#damaged(node.sourcePath, `more than ${DEPTH_MAX} directories deep`);
-      this.#directories.add(lo);
-      for (const [child, childLo] of this.#children(node, lo)) {
-        node.children.push(child);
-        if (isDirectory(child)) pending.push({ node: child, lo: childLo, depth: depth + 1 });
-      }
+    /** By depth: the directory in which the walk is. */
+    const directories: ImageNode[] = [];
+    const refuse = (path: Buffer, _lo: number, fault: string): never => this.#damaged(path, fault);
+    for (const entry of walkTree(this.#bootstrap, this.#image, refuse)) {
+      const node = this.#node(entry);
+      if (entry.depth > 0) directories[entry.depth - 1]!.children.push(node);
+      if (isDirectory(node)) directories[entry.depth] = node;
     }
-    return root;
+    return directories[0]!;
   }
 
-  *#children(directory: ImageNode, lo: number): Generator<[ImageNode, number]> {
-    const entry = new DirectoryAt();
-    const base = directory.sourcePath.length === 1 ? '' : directory.sourcePath;
-    let previous: Buffer | null = null;
-    for (let cookie = 0; ; cookie = entry.cookie) {
-      const found = this.#image.entry(lo, cookie, entry);
-      if (found < 0) this.#damaged(directory.sourcePath, this.#image.fault);
-      if (found === 0) return;
-      if (entry.dot) continue;
-      const name = Buffer.from(entry.bytes.subarray(entry.nameStart, entry.nameEnd));
-      if (previous !== null && Buffer.compare(previous, name) >= 0) {
-        this.#damaged(directory.sourcePath, `entry ${name}: entries must be in byte order, each once`);
-      }
-      previous = name;
-      const path = Buffer.concat([Buffer.from(base), Buffer.from('/'), name]);
-      yield [this.#node(entry.lo, name, path), entry.lo];
-    }
-  }
-
-  #node(lo: number, name: Buffer, path: Buffer): ImageNode {
-    const image = this.#image;
-    if (image.check(lo) !== 0) this.#damaged(path, image.fault || `no inode ${lo}`);
+  #node(entry: WalkEntry): ImageNode {
+    const path = entry.path();
+    this.#pathBytesLeft -= path.length;
+    if (this.#pathBytesLeft < 0) this.#damaged(path, 'paths too long for the number of files');
+    const { lo } = entry;
     const attr = this.#attr;
-    image.attr(lo, attr);
+    this.#image.attr(lo, attr);
     const node = newNode({
-      name,
+      name: Buffer.from(entry.name),
       sourcePath: path,
       mode: attr.mode,
       uid: attr.uid,
@@ -186,24 +168,37 @@ class TreeLoader {
       linkKey: `${lo}`,
       layer: this.#layer,
     });
-    if (isSymlink(node)) node.target = this.#target(lo, path, attr.size);
-    node.xattrs = this.#xattrs(lo, path);
-    if (isRegular(node)) node.chunks = this.#chunksOf(lo, path, node.size);
-    return node;
+    const known = this.#shared.get(lo) ?? this.#read(node, lo);
+    if (attr.nlink > 1 && !isDirectory(node)) this.#shared.set(lo, known);
+    return Object.assign(node, known);
+  }
+
+  #read(node: ImageNode, lo: number): Shared {
+    const path = node.sourcePath;
+    const xattrs = readXattrs(this.#bootstrap, this.#inodeAt(lo));
+    if (typeof xattrs === 'string') this.#damaged(path, xattrs);
+    return {
+      target: isSymlink(node) ? this.#target(lo, path, node.size) : node.target,
+      xattrs: xattrs.sort((a, b) => Buffer.compare(a.name, b.name)),
+      chunks: isRegular(node) ? this.#chunksOf(lo, path, node.size) : [],
+    };
+  }
+
+  /** Offset of the inode: in v5 the record of its first name. */
+  #inodeAt(lo: number): number {
+    const bootstrap = this.#bootstrap;
+    if (bootstrap.version === 6) return inodeAtV6(bootstrap, lo);
+    const entry = bootstrap.superblock.inodeTableOffset + (lo - 1) * 4;
+    return bootstrap.view.getUint32(entry, true) * INODE_OFFSET_UNIT_V5;
   }
 
   /** The stored field, which in v5 and of pipes and sockets is not 0 after every build. The inode has been checked. */
   #rdev(lo: number, mode: number): number {
-    const { view } = this.#bootstrap;
-    if (this.#bootstrap.version === 5) {
-      const { inodeTableOffset } = this.#bootstrap.superblock;
-      const record = view.getUint32(inodeTableOffset + (lo - 1) * 4, true) * INODE_OFFSET_UNIT_V5;
-      return view.getUint32(record + InodeV5.rdev, true);
-    }
+    const { view, version } = this.#bootstrap;
+    if (version === 5) return view.getUint32(this.#inodeAt(lo) + InodeV5.rdev, true);
     const type = mode & FileType.mask;
     if (type === FileType.regular || type === FileType.directory || type === FileType.symlink) return 0;
-    const { metaBlockAddress, blockSize } = this.#bootstrap.superblock;
-    return view.getUint32(metaBlockAddress * blockSize + lo * INODE_SLOT + ExtendedInode.union, true);
+    return view.getUint32(this.#inodeAt(lo) + ExtendedInode.union, true);
   }
 
   #target(lo: number, path: Buffer, size: number): Buffer {
@@ -212,26 +207,7 @@ class TreeLoader {
     return Buffer.from(target.subarray(0, this.#image.readlink(lo, target, 0)));
   }
 
-  #xattrs(lo: number, path: Buffer): Xattr[] {
-    const length = this.#image.listxattr(lo, this.#names, 0, this.#names.length);
-    if (length < 0) this.#damaged(path, this.#image.fault || 'xattr names larger than 1 MiB');
-    const xattrs: Xattr[] = [];
-    for (let at = 0; at < length; ) {
-      const end = this.#names.indexOf(0, at);
-      const size = this.#image.getxattr(lo, this.#names, at, end, this.#value, 0, this.#value.length);
-      if (size < 0) this.#damaged(path, this.#image.fault || 'xattr value larger than 64 KiB');
-      xattrs.push({
-        name: Buffer.from(this.#names.subarray(at, end)),
-        value: Buffer.from(this.#value.subarray(0, size)),
-      });
-      at = end + 1;
-    }
-    return xattrs.sort((a, b) => Buffer.compare(a.name, b.name));
-  }
-
   #chunksOf(lo: number, path: Buffer, size: number): readonly StoredChunk[] {
-    const known = this.#lists.get(lo);
-    if (known !== undefined) return known;
     const list: StoredChunk[] = [];
     for (let i = 0; i * this.#bootstrap.chunkSize < size; i++) {
       if (this.#image.chunk(lo, i, this.#chunk) !== 0)
@@ -239,7 +215,6 @@ class TreeLoader {
       if (this.#chunk.hole) this.#damaged(path, `chunk ${i}: a hole, which images of today do not have`);
       list.push(this.#chunkAt(path, i));
     }
-    this.#lists.set(lo, list);
     return list;
   }
 
@@ -272,7 +247,7 @@ class TreeLoader {
   }
 
   #damaged(path: Buffer, fault: string): never {
-    throw new ImageError('IMAGE_DAMAGED', `${this.#path}: ${path}: ${fault}`);
+    throw new ImageError('IMAGE_DAMAGED', `${this.#path}: ${debugText(path)}: ${fault}`);
   }
 }
 
