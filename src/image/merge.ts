@@ -91,6 +91,7 @@ export async function merge(options: MergeOptions): Promise<MergeResult> {
     digester: digesterOf(flags),
     explicitUidGid: (flags & SuperFlag.explicitUidGid) !== 0,
     blobs,
+    tarfs: isTarfs(top.bootstrap),
     // Upstream says so of every v6 bootstrap it merges, with attributes or without.
     ...(version === 6 ? { hasXattr: true } : {}),
     prefetch: matchPrefetch(tree, options.prefetchPatterns).nodes,

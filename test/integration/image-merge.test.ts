@@ -1,5 +1,7 @@
 /** Layers become images: merged, built on a parent, built with a dictionary; mounted and compared with what the original showed. */
+import { createHash } from 'node:crypto';
 import {
+  copyFileSync,
   existsSync,
   mkdirSync,
   mkdtempSync,
@@ -62,17 +64,23 @@ class Collection {
   }
 
   /** Builds a layer; returns its bootstrap, named by its blob, or the blob that ends with it. */
-  layer(tar: string, args: readonly string[]): string {
+  layer(tar: string, args: readonly string[], type = 'tar-rafs'): string {
     const before = readdirSync(this.blobs);
     const boot = join(this.path, 'layer.boot');
     const inline = args.includes('--blob-inline-meta');
-    succeed(['create', '-t', 'tar-rafs', ...args, ...(inline ? [] : ['-B', boot]), '-D', this.blobs, tar]);
-    const [id] = readdirSync(this.blobs).filter((name) => !before.includes(name));
-    if (inline) return join(this.blobs, id!);
+    succeed(['create', '-t', type, ...args, ...(inline ? [] : ['-B', boot]), '-D', this.blobs, tar]);
+    const isBlob = type !== 'tar-rafs';
+    const id = isBlob ? sha256(tar) : readdirSync(this.blobs).find((name) => !before.includes(name))!;
+    if (isBlob) copyFileSync(tar, join(this.blobs, id));
+    if (inline) return join(this.blobs, id);
     const named = join(this.path, `${id}.boot`);
     renameSync(boot, named);
     return named;
   }
+}
+
+function sha256(path: string): string {
+  return createHash('sha256').update(readFileSync(path)).digest('hex');
 }
 
 describe('images of three layers are what the original merged', () => {
@@ -92,6 +100,13 @@ describe('images of three layers are what the original merged', () => {
     const layers = tars.map((tar) => collection.layer(tar, args));
     succeed(['merge', '-B', collection.image(name, manifest), ...layers]);
     await expectMounted(collection.path, [name]);
+  });
+
+  test.each(['targz-ref', 'tar-tarfs'])('merged, the tars being their blobs: %s', async (type) => {
+    const collection = new Collection(`merged-${type}`);
+    const layers = tars.map((tar) => collection.layer(tar, [], type));
+    succeed(['merge', '-B', collection.image(type, 'v6-merge3'), ...layers]);
+    await expectMounted(collection.path, [type], type !== 'tar-tarfs');
   });
 
   test.each([5, 6])('each built on the one below, as tars (v%i)', async (version) => {
