@@ -41,6 +41,12 @@ export const canaries: Readonly<Record<string, Canary>> = {
     instead: '',
     says: /AddressSanitizer: heap-buffer-overflow/,
   },
+  tar: {
+    file: 'src/image/tar/tree.ts',
+    check: "if (part === '..')",
+    instead: "if (part === '')",
+    says: /tar: seed 7, iteration \d+: Error: accepted, but "\/[^\n]*" has a child named "\.\."/,
+  },
   vhost: {
     file: 'src/vhost/session.ts',
     check: 'fds.close();',

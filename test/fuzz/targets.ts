@@ -3,6 +3,7 @@ import { checkTarget } from './check.ts';
 import { fuseTarget } from './fuse.ts';
 import { ringTarget } from './ring.ts';
 import type { MakeTarget } from './runner.ts';
+import { tarTarget } from './tar.ts';
 import { vhostTarget } from './vhost.ts';
 
 /** Every target by name. */
@@ -11,5 +12,6 @@ export const targets: Readonly<Record<string, MakeTarget>> = {
   check: checkTarget,
   fuse: fuseTarget,
   ring: ringTarget,
+  tar: tarTarget,
   vhost: vhostTarget,
 };
