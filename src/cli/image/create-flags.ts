@@ -1,9 +1,9 @@
 /** Flags of `nydus-image create`: what they are, which go together, and what they mean. */
 import { devNull } from 'node:os';
 import { type Command, Option } from 'commander';
-import type { BlobSource } from '../../blob/source.ts';
 import type { Destination } from '../../image/blob-writer.ts';
 import { type BuildCompressor, buildCompressors } from '../../image/compress.ts';
+import type { CreateOptions } from '../../image/create.ts';
 import type { WhiteoutSpec } from '../../image/walk.ts';
 import type { DigestAlgorithm } from '../../lib/digest.ts';
 import { type BootstrapFlags, blobSource, configOption } from './bootstrap-options.ts';
@@ -182,7 +182,7 @@ function checkPlaces(flags: CreateFlags, command: Command): void {
 }
 
 /** Where blobs of the images that a build refers to are; null if nothing was said of it, or there are none. */
-export async function earlierBlobs(flags: CreateFlags): Promise<BlobSource | null> {
+export async function earlierBlobs(flags: CreateFlags): Promise<NonNullable<CreateOptions['blobs']> | null> {
   const places: BootstrapFlags =
     flags.config === undefined
       ? flags.blobDir === undefined
