@@ -1,4 +1,4 @@
-// The decoders as JavaScript calls them: at once, or on a pool thread.
+// The codecs as JavaScript calls them: at once, or on a pool thread.
 #include "codec.h"
 
 #include "common.h"
@@ -6,7 +6,7 @@
 namespace nydus {
 namespace {
 
-using Decoder = int64_t (*)(const uint8_t*, size_t, uint8_t*, size_t);
+using Codec = int64_t (*)(const uint8_t*, size_t, uint8_t*, size_t);
 
 // Typed arrays of length 0 may have no address.
 uint8_t nothing;
@@ -18,15 +18,15 @@ bool isBytes(napi_env env, napi_value value) {
          type == napi_uint8_array;
 }
 
-napi_value decodeNow(napi_env env, napi_callback_info info, Decoder decoder) {
+napi_value codeNow(napi_env env, napi_callback_info info, Codec codec) {
   Args args(env, info);
   if (!isBytes(env, args[0]) || !isBytes(env, args[1])) return number(env, -EINVAL);
   Bytes src(env, args[0]), dst(env, args[1]);
-  return number(env, decoder(addressOf(src), src.length, addressOf(dst), dst.length));
+  return number(env, codec(addressOf(src), src.length, addressOf(dst), dst.length));
 }
 
-napi_value Lz4Decode(napi_env env, napi_callback_info info) { return decodeNow(env, info, lz4Decode); }
-napi_value ZstdDecode(napi_env env, napi_callback_info info) { return decodeNow(env, info, zstdDecode); }
+napi_value Lz4Decode(napi_env env, napi_callback_info info) { return codeNow(env, info, lz4Decode); }
+napi_value ZstdDecode(napi_env env, napi_callback_info info) { return codeNow(env, info, zstdDecode); }
 
 napi_value ZranDecode(napi_env env, napi_callback_info info) {
   Args args(env, info);
@@ -42,8 +42,8 @@ napi_value Crc32c(napi_env env, napi_callback_info info) {
   return number(env, crc32c(addressOf(bytes), bytes.length));
 }
 
-struct AsyncDecode {
-  Decoder decoder;
+struct AsyncWork {
+  Codec codec;
   const uint8_t* src;
   uint8_t* dst;
   size_t srcLength, dstLength;
@@ -59,35 +59,34 @@ struct AsyncDecode {
   }
 };
 
-void onDecoded(napi_env env, napi_status status, void* data) {
-  std::unique_ptr<AsyncDecode> task(static_cast<AsyncDecode*>(data));
+void onCoded(napi_env env, napi_status status, void* data) {
+  std::unique_ptr<AsyncWork> task(static_cast<AsyncWork*>(data));
   napi_delete_async_work(env, task->work);
   callJs(env, task->keep[2], true, status == napi_ok ? task->result : -ECANCELED);
   task->drop(env);
 }
 
-napi_value DecodeAsync(napi_env env, napi_callback_info info) {
-  Args args(env, info);
-  static constexpr Decoder decoders[] = {nullptr, lz4Decode, gzipDecode, zstdDecode};
-  const uint32_t kind = args.u32(0);
+// `callback` gets the result of the codec from `source` to `target`, on this thread.
+napi_value startWork(napi_env env, Codec codec, napi_value source, napi_value target, napi_value callback) {
   napi_valuetype type;
-  if (kind < 1 || kind > 3 || !isBytes(env, args[1]) || !isBytes(env, args[2])) return number(env, -EINVAL);
-  if (napi_typeof(env, args[3], &type) != napi_ok || type != napi_function) return number(env, -EINVAL);
-  Bytes src(env, args[1]), dst(env, args[2]);
-  auto task = std::make_unique<AsyncDecode>();
-  task->decoder = decoders[kind];
+  if (!isBytes(env, source) || !isBytes(env, target)) return number(env, -EINVAL);
+  if (napi_typeof(env, callback, &type) != napi_ok || type != napi_function) return number(env, -EINVAL);
+  Bytes src(env, source), dst(env, target);
+  auto task = std::make_unique<AsyncWork>();
+  task->codec = codec;
   task->src = addressOf(src);
   task->srcLength = src.length;
   task->dst = addressOf(dst);
   task->dstLength = dst.length;
-  for (int i = 0; i < 3; i++) napi_create_reference(env, args[1 + i], 1, &task->keep[i]);
+  const napi_value kept[] = {source, target, callback};
+  for (int i = 0; i < 3; i++) napi_create_reference(env, kept[i], 1, &task->keep[i]);
   const auto execute = [](napi_env, void* data) {
-    auto& t = *static_cast<AsyncDecode*>(data);
-    t.result = t.decoder(t.src, t.srcLength, t.dst, t.dstLength);
+    auto& t = *static_cast<AsyncWork*>(data);
+    t.result = t.codec(t.src, t.srcLength, t.dst, t.dstLength);
   };
   napi_value name;
-  napi_create_string_utf8(env, "decodeAsync", NAPI_AUTO_LENGTH, &name);
-  if (napi_create_async_work(env, nullptr, name, execute, onDecoded, task.get(), &task->work) != napi_ok) {
+  napi_create_string_utf8(env, "codec", NAPI_AUTO_LENGTH, &name);
+  if (napi_create_async_work(env, nullptr, name, execute, onCoded, task.get(), &task->work) != napi_ok) {
     task->drop(env);
     return number(env, -ENOMEM);
   }
@@ -100,6 +99,24 @@ napi_value DecodeAsync(napi_env env, napi_callback_info info) {
   return number(env, 0);
 }
 
+napi_value DecodeAsync(napi_env env, napi_callback_info info) {
+  Args args(env, info);
+  static constexpr Codec decoders[] = {nullptr, lz4Decode, gzipDecode, zstdDecode};
+  const uint32_t kind = args.u32(0);
+  if (kind < 1 || kind > 3) return number(env, -EINVAL);
+  return startWork(env, decoders[kind], args[1], args[2], args[3]);
+}
+
+napi_value Lz4EncodeAsync(napi_env env, napi_callback_info info) {
+  Args args(env, info);
+  return startWork(env, lz4Encode, args[0], args[1], args[2]);
+}
+
+napi_value ZstdEncodeAsync(napi_env env, napi_callback_info info) {
+  Args args(env, info);
+  return startWork(env, zstdEncode, args[0], args[1], args[2]);
+}
+
 }  // namespace
 
 void defineCodecs(napi_env env, napi_value exports, Instance* instance) {
@@ -107,6 +124,8 @@ void defineCodecs(napi_env env, napi_value exports, Instance* instance) {
   define(env, exports, instance, "zstdDecode", ZstdDecode);
   define(env, exports, instance, "zranDecode", ZranDecode);
   define(env, exports, instance, "decodeAsync", DecodeAsync);
+  define(env, exports, instance, "lz4EncodeAsync", Lz4EncodeAsync);
+  define(env, exports, instance, "zstdEncodeAsync", ZstdEncodeAsync);
   define(env, exports, instance, "crc32c", Crc32c);
 }
 

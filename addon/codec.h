@@ -1,4 +1,4 @@
-// Decoders of chunk data. All take hostile input and never touch memory outside their two buffers.
+// Decoders and encoders of chunk data. All take hostile input and never touch memory outside their two buffers.
 #pragma once
 #include <cstddef>
 #include <cstdint>
@@ -8,8 +8,14 @@ namespace nydus {
 // Raw LZ4 block (lz4_Block_format.md). Bytes produced, or -EBADMSG.
 int64_t lz4Decode(const uint8_t* src, size_t srcLength, uint8_t* dst, size_t dstLength);
 
+// Raw LZ4 block of any bytes. Bytes produced, -ENOSPC when they might not fit, -EINVAL for 4 GiB and more.
+int64_t lz4Encode(const uint8_t* src, size_t srcLength, uint8_t* dst, size_t dstLength);
+
 // Whole zstd frames. Bytes produced, or -EBADMSG.
 int64_t zstdDecode(const uint8_t* src, size_t srcLength, uint8_t* dst, size_t dstLength);
+
+// One zstd frame, level 3, which says its size. Bytes produced, or -ENOSPC when it does not fit.
+int64_t zstdEncode(const uint8_t* src, size_t srcLength, uint8_t* dst, size_t dstLength);
 
 // The first dstLength bytes of a gzip member, or all if it has fewer; what follows is ignored: in eStargz layers the headers of
 // the next files share a chunk's member. Bytes produced, or -EBADMSG.

@@ -1,14 +1,15 @@
+import { constants } from 'node:os';
 import { promisify } from 'node:util';
-import { constants, zstdCompress } from 'node:zlib';
-import { compress as lz4Compress } from 'lz4-napi';
+import { constants as zlib, zstdCompress } from 'node:zlib';
+import { addon, SystemError } from '../native/index.ts';
 
 /** Compressors a build may choose. */
 export const buildCompressors = ['none', 'lz4_block', 'zstd'] as const;
 export type BuildCompressor = (typeof buildCompressors)[number];
 
 const ZSTD_LEVEL = 3;
-/** lz4-napi puts the plain size in front; a RAFS chunk is the bare block. */
-const LZ4_SIZE_PREFIX = 4;
+/** Bytes which the encoder may ask for beyond those it writes. */
+const LZ4_SLACK = 16;
 const zstd = promisify(zstdCompress);
 
 /** Compresses on a pool thread; the input itself where compression does not make it smaller. `bytes` must not change meanwhile. */
@@ -20,12 +21,22 @@ export async function compressIfSmaller(bytes: Buffer, compressor: BuildCompress
 
 function compressZstd(bytes: Buffer): Promise<Buffer> {
   const params = {
-    [constants.ZSTD_c_compressionLevel]: ZSTD_LEVEL,
-    [constants.ZSTD_c_contentSizeFlag]: 1,
+    [zlib.ZSTD_c_compressionLevel]: ZSTD_LEVEL,
+    [zlib.ZSTD_c_contentSizeFlag]: 1,
   };
   return zstd(bytes, { params, pledgedSrcSize: bytes.length });
 }
 
-async function compressLz4(bytes: Buffer): Promise<Buffer> {
-  return (await lz4Compress(bytes)).subarray(LZ4_SIZE_PREFIX);
+/** The bare block of the format, without a size in front. */
+function compressLz4(bytes: Buffer): Promise<Buffer> {
+  // What takes more room than the input is not used. The encoder asks for some bytes that it may not need.
+  const target = Buffer.allocUnsafeSlow(bytes.length + LZ4_SLACK);
+  return new Promise((resolve, reject) => {
+    const started = addon.lz4EncodeAsync(bytes, target, (size) => {
+      if (size >= 0) resolve(target.subarray(0, size));
+      else if (size === -constants.errno.ENOSPC) resolve(bytes);
+      else reject(new SystemError(size, 'lz4'));
+    });
+    if (started < 0) reject(new SystemError(started, 'lz4'));
+  });
 }

@@ -1,6 +1,9 @@
 /** What `gzipIndexCreate` made. */
 export type GzipIndexHandle = object & { readonly gzipIndex: unique symbol };
 
+/** What `sinkCreate` made. */
+export type SinkHandle = object & { readonly sink: unique symbol };
+
 /** Places in the report of `gzipIndexRead`. Positions are bytes of the file (in) and of the data of all members (out). */
 export const GzipReport = {
   /** Bytes used and produced by this call. */
@@ -192,6 +195,19 @@ export interface Addon {
   ): number;
   /** The same decoders on a pool thread; kind 1 lz4, 2 gzip member, 3 zstd. */
   decodeAsync(kind: number, src: Uint8Array, dst: Uint8Array, done: (result: number) => void): number;
+  /** Compresses to a raw LZ4 block on a pool thread, byte for byte as liblz4 does by default; -ENOSPC when it might not fit `dst`. */
+  lz4EncodeAsync(src: Uint8Array, dst: Uint8Array, done: (result: number) => void): number;
+  /** Compresses to one zstd frame of level 3 on a pool thread; -ENOSPC when it does not fit `dst`. */
+  zstdEncodeAsync(src: Uint8Array, dst: Uint8Array, done: (result: number) => void): number;
+  // --- files that are hashed as they are written ---------------------------------------------------------
+  /** A SHA-256 in the making; freed with its last reference. -ENOMEM. */
+  sinkCreate(): SinkHandle | number;
+  /** Adds bytes to the hash. 0; -EBUSY while `sinkAppend` runs. */
+  sinkHash(sink: SinkHandle, bytes: Uint8Array): number;
+  /** Hashes all of `bytes` and writes them to `fd` on a pool thread; `done` gets 0 or -errno. -EBUSY while another runs: order matters. */
+  sinkAppend(sink: SinkHandle, fd: number, bytes: Uint8Array, done: (result: number) => void): number;
+  /** Puts the SHA-256 of what was hashed so far into the first 32 bytes of `out`; more may follow. -EBUSY as above. */
+  sinkDigest(sink: SinkHandle, out: Uint8Array): number;
   /** An inflater of gzip data that knows where it could begin anew; freed with its last reference. -ENOMEM. */
   gzipIndexCreate(): GzipIndexHandle | number;
   /**

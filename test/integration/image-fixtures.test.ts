@@ -13,11 +13,6 @@ const isRoot = process.getuid?.() === 0;
 /** Where ours may differ from the original, and why. A row that no longer excuses anything fails. */
 const ALLOWED: readonly { readonly images: RegExp; readonly line: RegExp; readonly reason: string }[] = [
   {
-    images: /lz4_block/,
-    line: /: (compressedSize|compressedOffset|ciOffset) is \d+, expected \d+ within 3 %$/,
-    reason: 'our LZ4 encoder finds fewer matches than liblz4: up to 10 % larger',
-  },
-  {
     images: /^v5-merge3$/,
     line: /^\/hard1: raw flags is 0{16}, expected 020{14}$/,
     reason: 'the other name of this file is gone, and with it the mark of a hard link; the original keeps it',
