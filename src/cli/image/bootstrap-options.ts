@@ -1,7 +1,6 @@
 /** Flags that the commands which read an image have in common. */
 import { type Command, Option } from 'commander';
-import type { BlobSource } from '../../blob/source.ts';
-import { LocalfsSource } from '../../source/localfs.ts';
+import { type BlobSource, localBlobs } from '../../image/blob-source.ts';
 
 export { logFileOption } from './common.ts';
 
@@ -42,7 +41,7 @@ export function bootstrapPath(argument: string | undefined, flags: BootstrapFlag
 
 /** Where blobs are read from; null if nothing was said of it. Rejects when the configuration is wrong or names a backend that is not there yet. */
 export async function blobSource(flags: BootstrapFlags): Promise<BlobSource | null> {
-  if (flags.blobDir !== undefined) return new LocalfsSource({ dir: flags.blobDir });
+  if (flags.blobDir !== undefined) return localBlobs(flags.blobDir);
   if (flags.config === undefined) return null;
   const { loadConfig } = await import('../../daemon/config/load.ts');
   const { backend } = await loadConfig(flags.config);
@@ -50,5 +49,5 @@ export async function blobSource(flags: BootstrapFlags): Promise<BlobSource | nu
     throw new Error(
       `${flags.config}: backend type ${backend.type} is not supported yet: use localfs, or --blob-dir`,
     );
-  return new LocalfsSource(backend.localfs);
+  return localBlobs(backend.localfs);
 }

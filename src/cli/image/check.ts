@@ -1,12 +1,8 @@
 import { writeFileSync } from 'node:fs';
 import { Command } from 'commander';
 import { type CheckProgress, checkImage } from '../../image/check.ts';
-import { EntryReader, featureWords } from '../../image/entry-text.ts';
+import { checkJson, checkLines } from '../../image/check-text.ts';
 import { readBootstrap } from '../../image/load.ts';
-import { imageOf, walkTree } from '../../image/tree-walk.ts';
-import { blobSpec } from '../../rafs/blob-spec.ts';
-import type { Bootstrap } from '../../rafs/bootstrap.ts';
-import { compressorOf } from '../../wire/rafs/flags.ts';
 import { addBootstrapOptions, type BootstrapFlags, blobSource, bootstrapPath } from './bootstrap-options.ts';
 import { abortOnSignals, logFileOption, logLevelOption, mebibytes, version } from './common.ts';
 import { Output } from './output.ts';
@@ -64,9 +60,11 @@ async function runCheck(argument: string | undefined, flags: CheckFlags, command
       return;
     }
     const seconds = (performance.now() - started) / 1000;
-    await describe(bootstrap, path, flags.verbose === true);
+    const output = new Output();
+    for (const line of checkLines(bootstrap, path, flags.verbose === true)) await output.line(line);
+    await output.end();
     if (flags.outputJson !== undefined)
-      writeFileSync(flags.outputJson, JSON.stringify(checkJson(bootstrap, path, seconds)));
+      writeFileSync(flags.outputJson, JSON.stringify(checkJson(bootstrap, path, version(), seconds)));
   } finally {
     await source?.close();
   }
@@ -80,40 +78,6 @@ function complain(
   const more = faultCount > faults.length ? `, the first ${faults.length} of them above` : '';
   process.stderr.write(`nydus-image check: ${path} is damaged: ${faultCount} faults${more}\n`);
   process.exitCode = EXIT_DAMAGED;
-}
-
-/** What the original prints of a sound image. src/bin/nydus-image/validator.rs. */
-async function describe(bootstrap: Bootstrap, path: string, verbose: boolean): Promise<void> {
-  const output = new Output();
-  if (verbose) {
-    const image = imageOf(bootstrap);
-    const reader = new EntryReader(bootstrap, image);
-    for (const entry of walkTree(bootstrap, image, () => {})) {
-      await output.line(reader.inodeLine(entry));
-      for (const chunk of reader.chunks(entry)) await output.line(EntryReader.chunkLine(chunk));
-    }
-  }
-  await output.line('RAFS filesystem metadata is valid, referenced data blobs: ');
-  for (const [i, row] of bootstrap.blobs.entries()) {
-    const { id } = blobSpec(row, bootstrap, path);
-    const sizes = `compressed size ${row.compressedSize}, uncompressed size ${row.uncompressedSize}`;
-    const chunks = `chunk size: ${bootstrap.chunkSize}, chunk count: ${row.chunkCount}`;
-    await output.line(`\t ${i}: ${id}, ${sizes}, ${chunks}, features: ${featureWords(row.features)}`);
-  }
-  await output.end();
-}
-
-function checkJson(bootstrap: Bootstrap, path: string, seconds: number): object {
-  return {
-    version: version(),
-    bootstrap: path,
-    blobs: bootstrap.blobs.map((row) => blobSpec(row, bootstrap, path).id),
-    external_bootstrap: '',
-    external_blobs: [],
-    trace: { consumed_time: { load_tree_from_bootstrap: seconds }, registered_events: {} },
-    fs_version: String(bootstrap.version),
-    compressor: compressorOf(bootstrap.flags),
-  };
 }
 
 /** One line, rewritten in place, once the check has taken a while. */

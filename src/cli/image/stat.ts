@@ -3,13 +3,13 @@ import { join, resolve } from 'node:path';
 import { Command, Option } from 'commander';
 import { reason } from '../../image/error.ts';
 import { ImageStat } from '../../image/stat.ts';
-import type { Digester } from '../../wire/rafs/flags.ts';
+import type { DigestAlgorithm } from '../../lib/digest.ts';
 import { type BootstrapFlags, blobSource, configOption } from './bootstrap-options.ts';
 import { isVerbose, logFileOption, logLevelOption } from './common.ts';
 
 interface StatFlags extends BootstrapFlags {
   readonly target?: string;
-  readonly digester: Digester;
+  readonly digester: DigestAlgorithm;
   readonly outputJson?: string;
 }
 
