@@ -144,7 +144,7 @@ function mutateHeader(random: Random, block: Buffer): void {
     );
   else if (kind === 2) {
     block.fill(oneIn(random, 2) ? 0x80 : 0xff, at, at + size);
-    block.writeBigUInt64BE(random64(random), Math.max(at, at + size - 8));
+    block.writeBigUInt64BE(BigInt.asUintN(64, random64(random)), Math.max(at, at + size - 8));
   } else if (kind === 3)
     block[TarField.type[0]] = pick(random, [...Object.values(TarType), 'M', '\0']).charCodeAt(0);
   else {
