@@ -22,6 +22,9 @@ const AHEAD_CHUNKS_MAX = 64;
 /** Decoded batches and slices of gzip streams that are kept for their next member. */
 const SHARED_BYTES_MAX = 32 << 20;
 
+/** Of a tar that is read as it is. */
+const PIECE_BYTES = 1 << 20;
+
 /** Nothing is kept beside the blobs. */
 const NO_CACHE: CacheConfig = {
   kind: 'none',
@@ -51,6 +54,13 @@ export interface PackedChunk {
   readonly cipher: BlobSpec['cipher'];
   /** Of the chunk's digest. */
   readonly digester: DigestAlgorithm;
+}
+
+/** Uncompressed bytes and their place in the uncompressed blob. */
+export interface BlobPiece {
+  readonly offset: number;
+  /** Not to be changed. */
+  readonly bytes: Uint8Array;
 }
 
 /** What is read: an image without its tree. `chunks` may be empty for v6. */
@@ -142,14 +152,33 @@ export class BlobReader {
     return ahead(chunks, (chunk) => this.read(chunk));
   }
 
-  /** Number `first` … `end - 1` of a blob as `readChunk`, read ahead as by `inOrder`. */
-  async *range(blobIndex: number, first: number, end: number): AsyncGenerator<Uint8Array> {
-    const chunks: { index: number; uncompressedSize: number }[] = [];
-    for (let index = first; index < end; index++) {
-      const uncompressedSize = (await this.chunkInfo(blobIndex, index))?.uncompressedSize ?? 0;
-      chunks.push({ index, uncompressedSize });
+  /**
+   * All of a blob's chunks in the order of their numbers, those which the tree does not use included: the uncompressed blob, but for the zeros
+   * between them. A tar (tarfs) comes in pieces of 1 MiB. v5: only chunks which the tree uses. At most `inFlightMax` are read ahead.
+   */
+  async *pieces(blobIndex: number, inFlightMax?: number): AsyncGenerator<BlobPiece> {
+    const { spec, table, window } = await this.#open(blobIndex);
+    if (table === null) {
+      const read = async ({ offset, uncompressedSize: size }: Place): Promise<BlobPiece> => ({
+        offset,
+        bytes: await window.read(offset, size),
+      });
+      yield* ahead(tarPlaces(spec.uncompressedSize), read, inFlightMax);
+      return;
     }
-    yield* ahead(chunks, ({ index }) => this.readChunk(blobIndex, index));
+    const read = async ({ index, offset }: Place): Promise<BlobPiece> => ({
+      offset,
+      bytes: await this.readChunk(blobIndex, index),
+    });
+    yield* ahead(this.#places(spec, table, blobIndex), read, inFlightMax);
+  }
+
+  *#places(spec: BlobSpec, table: ChunkTable, blobIndex: number): Generator<Place> {
+    for (let index = 0; index < spec.chunkCount; index++) {
+      const chunk = spec.version === 6 ? table.at(index) : this.#record(blobIndex, index);
+      if (chunk === null) continue;
+      yield { index, offset: chunk.uncompressedOffset, uncompressedSize: chunk.uncompressedSize };
+    }
   }
 
   #locate(blob: OpenBlob, chunk: StoredChunk): Chunk {
@@ -244,14 +273,27 @@ export class BlobReader {
   }
 }
 
+interface Place {
+  readonly index: number;
+  readonly offset: number;
+  readonly uncompressedSize: number;
+}
+
+function* tarPlaces(size: number): Generator<Place> {
+  for (let offset = 0; offset < size; offset += PIECE_BYTES) {
+    yield { index: offset / PIECE_BYTES, offset, uncompressedSize: Math.min(PIECE_BYTES, size - offset) };
+  }
+}
+
 /** Calls `read` for each chunk before its turn, within the bounds of memory. */
-async function* ahead<T extends { readonly uncompressedSize: number }>(
+async function* ahead<T extends { readonly uncompressedSize: number }, Bytes>(
   chunks: Iterable<T>,
-  read: (chunk: T) => Promise<Uint8Array>,
-): AsyncGenerator<Uint8Array> {
-  const inFlight: { readonly bytes: Promise<Uint8Array>; readonly size: number }[] = [];
+  read: (chunk: T) => Promise<Bytes>,
+  inFlightMax: number = AHEAD_CHUNKS_MAX,
+): AsyncGenerator<Bytes> {
+  const inFlight: { readonly bytes: Promise<Bytes>; readonly size: number }[] = [];
   let bytesInFlight = 0;
-  const next = async (): Promise<Uint8Array> => {
+  const next = async (): Promise<Bytes> => {
     const { bytes, size } = inFlight.shift()!;
     bytesInFlight -= size;
     return bytes;
@@ -259,7 +301,7 @@ async function* ahead<T extends { readonly uncompressedSize: number }>(
   for (const chunk of chunks) {
     const size = chunk.uncompressedSize;
     while (
-      inFlight.length === AHEAD_CHUNKS_MAX ||
+      inFlight.length === inFlightMax ||
       (inFlight.length > 1 && bytesInFlight + size > AHEAD_BYTES_MAX)
     ) {
       yield await next();

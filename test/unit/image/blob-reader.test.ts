@@ -72,13 +72,30 @@ describe('reading the chunks of images', () => {
     const used = new Set(image.chunks.filter(({ blobIndex }) => blobIndex === 0).map(({ index }) => index));
     expect(used.size).toBeLessThan(row.chunkCount);
     let next = 0;
-    for await (const bytes of reader.range(0, 0, row.chunkCount)) {
-      expect(bytes.length).toBe((await reader.chunkInfo(0, next))?.uncompressedSize);
+    for await (const { offset, bytes } of reader.pieces(0)) {
+      const place = await reader.chunkInfo(0, next);
+      expect({ offset, size: bytes.length }).toEqual({
+        offset: place?.uncompressedOffset,
+        size: place?.uncompressedSize,
+      });
       next++;
     }
     expect(next).toBe(row.chunkCount);
     expect(await reader.chunkInfo(0, row.chunkCount)).toBeNull();
     await expect(reader.readChunk(0, row.chunkCount)).rejects.toThrow(`no chunk ${row.chunkCount}`);
+  });
+
+  test('the pieces of a tarfs blob are the tar', async () => {
+    const { image, reader } = await open('v6-tarfs');
+    const { id } = image.bootstrap.blobs[0]!;
+    const pieces: Uint8Array[] = [];
+    let end = 0;
+    for await (const { offset, bytes } of reader.pieces(0, 2)) {
+      expect(offset).toBe(end);
+      end += bytes.length;
+      pieces.push(bytes);
+    }
+    expect(Buffer.concat(pieces).equals(readFileSync(join(FIXTURES, 'blobs', id)))).toBe(true);
   });
 
   test('chunks of v5 are found by number, too', async () => {
