@@ -109,8 +109,10 @@ export async function create(options: CreateOptions): Promise<CreateResult> {
     const prefetch = matchPrefetch(tree, options.prefetchPatterns);
     progress.bytesTotal = dataSize(tree);
     const { chunker } = data;
+    // What has been stored already, as a tar passed, is not at the head of the blob.
+    const early = prefetch.early.filter(({ chunks }) => chunks.length === 0);
     for (const node of prefetch.dataOrder) await chunker.add(node);
-    const blob = await data.finishData(prefetch.early);
+    const blob = await data.finishData(early);
     const files = await finishFiles(data, { tree, prefetch, table, options }, blob);
     return {
       ...files,
