@@ -10,7 +10,7 @@ import { Attr, ChunkAt, type Image, SYMLINK_BYTES_MAX } from '../rafs/image.ts';
 import { LocalfsSource } from '../source/localfs.ts';
 import { decodeChunk } from '../wire/rafs/chunk.ts';
 import { RafsError } from '../wire/rafs/error.ts';
-import { BlobFeature, SuperFlag } from '../wire/rafs/flags.ts';
+import { BlobFeature, SuperFlag, UNKNOWN_BLOB_ID } from '../wire/rafs/flags.ts';
 import { INODE_OFFSET_UNIT_V5, InodeV5 } from '../wire/rafs/inode-v5.ts';
 import { ExtendedInode } from '../wire/rafs/inode-v6.ts';
 import type { StoredChunk } from './chunker.ts';
@@ -59,8 +59,22 @@ async function findBootstrap(path: string): Promise<{ bootstrap: Bootstrap; inli
         cause,
       });
     });
-    return { bootstrap: openBootstrap(inlined, path), inlined: true };
+    return { bootstrap: withFileId(openBootstrap(inlined, path)), inlined: true };
   }
+}
+
+/**
+ * The blob at whose end a bootstrap is, is named by the file, whatever the bootstrap calls it: builders before 2.2 did not know the id of the
+ * whole. storage/src/device.rs, rafs/src/metadata/mod.rs.
+ */
+function withFileId(bootstrap: Bootstrap): Bootstrap {
+  const { blobs } = bootstrap;
+  const inlined = blobs.findLastIndex(({ features }) => (features & BlobFeature.inlinedFsMeta) !== 0);
+  const old = blobs.findLastIndex(({ features }) => (features & BlobFeature.capTarToc) === 0);
+  const own = inlined >= 0 ? inlined : old;
+  const isSeparate = own >= 0 && (blobs[own]!.features & BlobFeature.separate) !== 0;
+  if (own < 0 || isSeparate) return bootstrap;
+  return { ...bootstrap, blobs: blobs.map((row, i) => (i === own ? { ...row, id: UNKNOWN_BLOB_ID } : row)) };
 }
 
 /** Reads a whole image. `layer` is given to every node. Rejects as `readBootstrap`, and with ImageError IMAGE_DAMAGED naming path and fault. */

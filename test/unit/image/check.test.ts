@@ -5,6 +5,7 @@ import { openBootstrap } from '../../../src/rafs/bootstrap.ts';
 import { ChunkRecordLayout } from '../../../src/wire/rafs/chunk.ts';
 import { InodeV5 } from '../../../src/wire/rafs/inode-v5.ts';
 import { ExtendedInode } from '../../../src/wire/rafs/inode-v6.ts';
+import { SuperblockV5 } from '../../../src/wire/rafs/superblock-v5.ts';
 import { DeviceV6, SuperblockV6 } from '../../../src/wire/rafs/superblock-v6.ts';
 import { DamagedImage } from '../../support/damaged-image.ts';
 import { MemorySource } from '../../support/memory-source.ts';
@@ -86,10 +87,10 @@ const damageV5: [string, string, Change, RegExp][] = [
     /"\/dup\/b" .*of which the record at offset \d+ says something else$/m,
   ],
   [
-    'the number of inodes',
+    'the number of entries',
     'v5-merge3',
-    (view) => view.setUint32(24, 20, true),
-    /^inodes_count = 20: the tree has 21 inodes$/m,
+    (view) => view.setUint32(SuperblockV5.inodeTableEntries, 22, true),
+    /^inode_table_entries = 22: the tree has 21 entries$/m,
   ],
   [
     'a prefetch entry',
@@ -283,6 +284,18 @@ describe('a damaged blob', () => {
     flip(image.blob(image.id()), 100);
     const { faults } = await image.check(true);
     expect(faults[0]).toMatch(rule);
+  });
+
+  test('of an image without chunk numbers (2020) names the chunk by its offset', async () => {
+    const image = new DamagedImage('v5-none-blake3');
+    image.view.setUint32(SuperblockV5.extBlobTableEntries, 0, true);
+    image.view.setUint32(SuperblockV5.extBlobTableOffset, 0, true);
+    expect(await image.check(true)).toEqual({ faults: [], faultCount: 0, notes: [] });
+    flip(image.blob(image.id()), 15_000);
+    const { faults } = await image.check(true);
+    expect(faults).toEqual([
+      expect.stringMatching(/ at offset \d+, of "\/dup\/a" \(inode 77\) and 1 more: crc32c is/),
+    ]);
   });
 
   test('a chunk of several files says how many', async () => {

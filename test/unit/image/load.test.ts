@@ -1,10 +1,12 @@
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { loadImage } from '../../../src/image/load.ts';
 import type { ImageNode } from '../../../src/image/node.ts';
+import { blobSpec } from '../../../src/rafs/blob-spec.ts';
 import { ExtendedInode } from '../../../src/wire/rafs/inode-v6.ts';
+import { ExtBlobV5 } from '../../../src/wire/rafs/superblock-v5.ts';
 import { DamagedImage } from '../../support/damaged-image.ts';
 import { sourceOf } from '../../support/images.ts';
 import { FIXTURES, imageNames } from '../../support/rafs-fixtures.ts';
@@ -47,6 +49,22 @@ test('names of one inode share its chunks and xattrs', async () => {
     expect(chunks).toBe(alias[0]!.chunks);
     expect(xattrs).toBe(alias[0]!.xattrs);
   }
+});
+
+test('the blob of an inlined bootstrap has the name of the file, also where an old builder wrote another id', async () => {
+  const name = 'v5-inline-meta';
+  const blob = readFileSync(sourceOf(FIXTURES, name));
+  const { bootstrap } = new DamagedImage(name);
+  const start = blob.indexOf(bootstrap.bytes.subarray(0, 8192));
+  if (bootstrap.version === 6) throw new Error('v5 expected');
+  const { blobTableOffset, extBlobTableOffset } = bootstrap.superblock;
+  blob.fill('d', start + blobTableOffset + 8, start + blobTableOffset + 8 + 64);
+  blob.writeUInt32LE(0, start + extBlobTableOffset + ExtBlobV5.features);
+  const path = join(dir, 'c0ffee.blob');
+  writeFileSync(path, blob);
+  const loaded = await loadImage(path);
+  expect(loaded.inlined).toBe(true);
+  expect(loaded.bootstrap.blobs.map((row) => blobSpec(row, loaded.bootstrap, path).id)).toEqual(['c0ffee']);
 });
 
 describe('a hostile bootstrap', () => {
