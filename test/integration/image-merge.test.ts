@@ -230,8 +230,9 @@ describe('the command', () => {
     [['merge', 'nowhere'], 1, '--bootstrap or --blob-dir'],
     [['merge', '-B', 'x', 'nowhere'], 1, 'nowhere'],
     [['merge', '-B', 'x', '--blob-sizes', '1,2', 'nowhere'], 1, '--blob-sizes has 2 items for 1 sources'],
-    [['merge', '-B', 'x', '--blob-sizes', '1k', 'nowhere'], 2, 'decimal number'],
-    [['merge', '-B', 'x', '--chunk-dict', 'boltdb=d', 'nowhere'], 2, 'must be bootstrap=FILE'],
+    [['merge', '-B', 'x', '--blob-sizes', '1k', 'nowhere'], 1, '--blob-sizes: "1k" must be a decimal number'],
+    [['merge', '-B', 'x', '--blob-toc-sizes', '4294967296', 'nowhere'], 1, 'at most 4294967295'],
+    [['merge', '-B', 'x', '--chunk-dict', 'boltdb=d', 'nowhere'], 1, 'must be bootstrap=FILE'],
     [['merge', '-B', 'x', '--prefetch-policy', 'all', 'nowhere'], 2, 'prefetch-policy'],
   ])('refuses %j', (args, code, message) => {
     expect(runImage(args as string[])).toMatchObject({

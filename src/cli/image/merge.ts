@@ -1,6 +1,6 @@
 import { readFileSync, statSync, writeFileSync } from 'node:fs';
 import { performance } from 'node:perf_hooks';
-import { Command, InvalidArgumentError, Option } from 'commander';
+import { Command, Option } from 'commander';
 import type { Destination } from '../../image/blob-writer.ts';
 import { ImageError } from '../../image/error.ts';
 import { type LayerSource, type MergeResult, merge } from '../../image/merge.ts';
@@ -12,6 +12,9 @@ import { abortOnSignals, logFileOption, logLevelOption, mebibytes, say, version 
 
 /** Says that the layers do not go together; callers of the original then convert them anew. */
 const EXIT_INCOMPATIBLE = 2;
+/** Readers refuse larger ones. */
+const BLOB_BYTES_MAX = 2 ** 40;
+const TOC_BYTES_MAX = 2 ** 32 - 1;
 /** A merge that takes longer says how far it is. */
 const PROGRESS_AFTER_MS = 2000;
 
@@ -76,12 +79,18 @@ export function mergeCommand(): Command {
         "ids of the layers' blobs, instead of their files' names",
       ).argParser(texts),
     )
-    .addOption(new Option('--blob-sizes <list>', "bytes of the layers' blobs").argParser(numbers))
+    .addOption(
+      new Option('--blob-sizes <list>', "bytes of the layers' blobs").argParser(
+        numbers('--blob-sizes', BLOB_BYTES_MAX),
+      ),
+    )
     .addOption(
       new Option('--blob-toc-digests <list>', "SHA-256 of the blobs' tables of contents").argParser(texts),
     )
     .addOption(
-      new Option('--blob-toc-sizes <list>', 'bytes of these, tar header included').argParser(numbers),
+      new Option('--blob-toc-sizes <list>', 'bytes of these, tar header included').argParser(
+        numbers('--blob-toc-sizes', TOC_BYTES_MAX),
+      ),
     )
     .addOption(configOption())
     .option('-J, --output-json <file>', 'write what was merged as JSON')
@@ -95,12 +104,14 @@ function texts(list: string): string[] {
   return list.split(',').map((item) => item.trim());
 }
 
-function numbers(list: string): number[] {
-  return texts(list).map((item) => {
-    const value = /^\+?[0-9]+$/.test(item) ? Number(item) : Number.NaN;
-    if (Number.isSafeInteger(value)) return value;
-    throw new InvalidArgumentError(`${JSON.stringify(item)} must be a decimal number of bytes.`);
-  });
+/** Errors here end the program with 1: to callers of `merge` 2 has a meaning. */
+function numbers(flag: string, most: number): (list: string) => number[] {
+  return (list) =>
+    texts(list).map((item) => {
+      const value = /^\+?[0-9]+$/.test(item) ? Number(item) : Number.NaN;
+      if (value <= most) return value;
+      throw new Error(`${flag}: ${JSON.stringify(item)} must be a decimal number of bytes, at most ${most}`);
+    });
 }
 
 async function runMerge(sources: readonly string[], flags: MergeFlags, command: Command): Promise<void> {
