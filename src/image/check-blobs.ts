@@ -12,7 +12,7 @@ import { ChunkFlag, type DecodedChunk, decodeChunk } from '../wire/rafs/chunk.ts
 import { BlobFeature } from '../wire/rafs/flags.ts';
 import type { CheckProgress } from './check.ts';
 import type { Faults } from './check-faults.ts';
-import { checkMetaBlob, checkToc, hashRanges, type Range } from './check-toc.ts';
+import { checkMetaBlob, checkToc, idMismatch, type Range } from './check-toc.ts';
 import { ImageError } from './error.ts';
 
 /** Stored bytes that are read and decoded at a time: several chunks of the usual size, or one of the largest. */
@@ -93,25 +93,27 @@ export class BlobChecker {
       );
     const before = faults.count + this.#damaged.length;
     const digests = row.features & BlobFeature.tarfs ? null : await this.#checkContents(blob);
-    if (faults.count + this.#damaged.length === before) await this.#checkId(blob, size, digests);
+    if (faults.count + this.#damaged.length === before) await this.#checkId(blob, digests);
   }
 
-  /** Everything that has a digest. Resolves with the place of the digest array. */
+  /** Everything that has a digest. Resolves with the place of the digest array in the object with the chunks. */
   async #checkContents(blob: CheckedBlob): Promise<Range | null> {
     const { row, spec } = blob;
     const { source, codecs } = this.#options;
-    if (row.features & BlobFeature.separate) await checkMetaBlob(blob, this.#options);
     if (spec.version === 6 && row.ciUncompressedSize > 0)
       await this.#checkIndexed(blob, await loadChunkInfo(spec, null, source, codecs, () => {}));
     else await this.#checkRecords(blob);
-    return spec.version === 6 ? checkToc(blob, this.#options) : null;
+    const digests = spec.version === 6 ? await checkToc(blob, this.#options) : null;
+    if ((row.features & BlobFeature.separate) === 0) return digests;
+    await checkMetaBlob(blob, digests, this.#options);
+    return null;
   }
 
   /**
    * A blob's id is the SHA-256 of its bytes, without the digest array if it has one, unless the builder was told another. So it vouches for
    * what no digest covers: chunks no file uses, headers, a tar as it is; but it does not prove damage.
    */
-  async #checkId({ row, spec }: CheckedBlob, size: number, digests: Range | null): Promise<void> {
+  async #checkId({ row, spec }: CheckedBlob, digests: Range | null): Promise<void> {
     const { source, notes, signal } = this.#options;
     const place = `blob ${row.index} (${spec.id})`;
     const tar = row.features & BlobFeature.tarfs ? ': a tar has no digests in the image' : '';
@@ -119,21 +121,8 @@ export class BlobChecker {
       if (tar !== '') notes.push(`${place} was not verified${tar}, and its id is none`);
       return;
     }
-    const whole: Range[] = [{ offset: 0, size }];
-    const end = digests === null ? 0 : digests.offset + digests.size;
-    const variants =
-      digests === null
-        ? []
-        : [
-            [
-              { offset: 0, size: digests.offset },
-              { offset: end, size: size - end },
-            ],
-          ];
-    for (const ranges of [...variants, whole]) {
-      const actual = await hashRanges(source, spec.objectId, ranges, signal);
-      if (actual.toString('hex') === spec.id) return;
-    }
+    const wanted = Buffer.from(spec.id, 'hex');
+    if ((await idMismatch(source, spec.objectId, digests, wanted, signal)) === null) return;
     notes.push(
       `${place}: its id is not the SHA-256 of its bytes. Unless it was built with another id, bytes which no digest covers are damaged${tar}`,
     );

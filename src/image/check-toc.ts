@@ -56,8 +56,41 @@ async function* windows(
   }
 }
 
-/** The meta blob of an OCI layer: the bootstrap has its SHA-256 and size, unless it is at the end of that very blob. */
-export async function checkMetaBlob({ row, spec }: CheckedBlob, options: BlobCheckOptions): Promise<void> {
+/**
+ * Whether an object's SHA-256 is `wanted`, as ids are made: over all bytes, or all but the digest array, whose place is `digests`. Null if it is,
+ * otherwise what it is.
+ */
+export async function idMismatch(
+  source: BlobSource,
+  objectId: string,
+  digests: Range | null,
+  wanted: Uint8Array,
+  signal?: AbortSignal,
+): Promise<string | null> {
+  const size = await source.size(objectId);
+  const variants: Range[][] = [[{ offset: 0, size }]];
+  if (digests !== null) {
+    const end = digests.offset + digests.size;
+    variants.unshift([
+      { offset: 0, size: digests.offset },
+      { offset: end, size: size - end },
+    ]);
+  }
+  let first: string | null = null;
+  for (const ranges of variants) {
+    const actual = await hashRanges(source, objectId, ranges, signal);
+    if (actual.compare(wanted) === 0) return null;
+    first ??= actual.toString('hex');
+  }
+  return first;
+}
+
+/** The meta blob of an OCI layer: the bootstrap has its id and size, unless it is at the end of that very blob. */
+export async function checkMetaBlob(
+  { row, spec }: CheckedBlob,
+  digests: Range | null,
+  options: BlobCheckOptions,
+): Promise<void> {
   const { source, faults, signal } = options;
   const size = await source.size(spec.metaObjectId);
   const place = `meta blob ${spec.metaObjectId} of blob ${row.index} (${spec.id})`;
@@ -65,9 +98,8 @@ export async function checkMetaBlob({ row, spec }: CheckedBlob, options: BlobChe
   if (wanted === null || isZero(wanted)) return;
   if (row.metaSize > 0 && size !== row.metaSize)
     faults.add(place, `has ${size} bytes, the bootstrap says ${row.metaSize}`);
-  const actual = await hashRanges(source, spec.metaObjectId, [{ offset: 0, size }], signal);
-  if (actual.compare(wanted) !== 0)
-    faults.add(place, `sha256 is ${actual.toString('hex')}, must be ${hex(wanted)}`);
+  const actual = await idMismatch(source, spec.metaObjectId, digests, wanted, signal);
+  if (actual !== null) faults.add(place, `sha256 is ${actual}, must be ${hex(wanted)}`);
 }
 
 /**
