@@ -147,3 +147,18 @@ test('crc32c agrees with the published check value and another implementation', 
     expect(addon.crc32c(bytes)).toBe(crc32c(bytes));
   }
 });
+
+test('a gzip member that is longer than its target gives its beginning, as chunks of eStargz layers need', async () => {
+  const data = samples.mixed!;
+  const packed = zlib.gzipSync(data);
+  const out = new Uint8Array(1000);
+  expect(await decodeAsync(2, packed, out)).toBe(1000);
+  expect(Buffer.compare(out, data.subarray(0, 1000))).toBe(0);
+  // Where the data ends with the target, the checksum behind it counts.
+  const whole = new Uint8Array(data.length);
+  const wrong = Buffer.from(packed);
+  wrong[packed.length - 8]! ^= 1;
+  expect(await decodeAsync(2, wrong, whole)).toBe(EBADMSG);
+  expect(await decodeAsync(2, packed.subarray(0, -1), whole)).toBe(EBADMSG);
+  expect(await decodeAsync(2, packed.subarray(0, 500), out)).toBe(EBADMSG);
+});
