@@ -160,5 +160,5 @@ test('a gzip member that is longer than its target gives its beginning, as chunk
   wrong[packed.length - 8]! ^= 1;
   expect(await decodeAsync(2, wrong, whole)).toBe(EBADMSG);
   expect(await decodeAsync(2, packed.subarray(0, -1), whole)).toBe(EBADMSG);
-  expect(await decodeAsync(2, packed.subarray(0, 500), out)).toBe(EBADMSG);
+  expect(await decodeAsync(2, packed.subarray(0, 20), out)).toBe(EBADMSG);
 });
