@@ -9,6 +9,7 @@ import { ChunkFlag, ChunkRecordLayout, type DecodedChunk, decodeChunk } from '..
 import { INODE_OFFSET_UNIT_V5, InodeFlagV5, InodeV5 } from '../wire/rafs/inode-v5.ts';
 import type { TreeCheck } from './check.ts';
 import type { Faults } from './check-faults.ts';
+import { isDictionary } from './chunkdict-load.ts';
 import { debugText } from './debug-text.ts';
 import { readXattrs } from './read-xattrs.ts';
 import { chunkRecordsV5, imageOf, type WalkEntry } from './tree-walk.ts';
@@ -106,7 +107,7 @@ export class TreeCheckV5 implements TreeCheck {
     if (fileOffset >= 0 && record.fileOffset !== fileOffset)
       return `file_offset = ${record.fileOffset}: must be ${fileOffset}`;
     const size = Math.min(chunkSize, fileSize - record.fileOffset);
-    if (record.uncompressedSize !== size)
+    if (record.uncompressedSize !== size && !isDictionary(this.#bootstrap))
       return `uncompressed_size = ${record.uncompressedSize}: must be ${size}`;
     if ((record.flags & ~KNOWN_FLAGS) !== 0) return `flags = 0x${record.flags.toString(16)}: unknown bits`;
     const table = this.#tables[record.blobIndex];

@@ -7,6 +7,7 @@ import { BlobFeature, SuperFlag, UNKNOWN_BLOB_ID } from '../wire/rafs/flags.ts';
 import { CHUNK_FORMAT_INDEXES, ExtendedInode } from '../wire/rafs/inode-v6.ts';
 import type { TreeCheck } from './check.ts';
 import type { Faults } from './check-faults.ts';
+import { isDictionary } from './chunkdict-load.ts';
 import { debugText } from './debug-text.ts';
 import { readXattrs } from './read-xattrs.ts';
 import type { WalkEntry } from './tree-walk.ts';
@@ -135,7 +136,7 @@ export class TreeCheckV6 implements TreeCheck {
     const known = decodeChunk(this.#bootstrap.view, at);
     if (known.uncompressedOffset !== offset)
       return `is ${which} at ${offset}: the chunk table says ${known.uncompressedOffset}`;
-    if (known.uncompressedSize !== size)
+    if (known.uncompressedSize !== size && !isDictionary(this.#bootstrap))
       return `is ${which} of ${size} bytes: the chunk table says ${known.uncompressedSize}`;
     return null;
   }

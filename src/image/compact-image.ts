@@ -68,14 +68,14 @@ export function replaceChunks(tree: NumberedTree, listOf: (node: ImageNode) => r
   for (const node of tree.byIndex) node.chunks = node.first.chunks;
 }
 
-/** Writes the bootstrap in the version of `image`; returns its absolute path and bytes. */
+/** Writes a bootstrap of this version; returns its absolute path and bytes. */
 export function writeAnew(
-  image: LoadedImage,
+  version: 5 | 6,
   tree: NumberedTree,
   options: BootstrapOptions,
   destination: Destination,
 ): { readonly path: string; readonly size: number } {
-  const write = image.bootstrap.version === 6 ? writeBootstrapV6 : writeBootstrapV5;
+  const write = version === 6 ? writeBootstrapV6 : writeBootstrapV5;
   const bytes = write(tree, options);
   const out = new OutputFile(destination);
   try {

@@ -3,6 +3,7 @@ import { compressorOf, digesterOf } from '../wire/rafs/flags.ts';
 import type { ImageBlob } from './blob.ts';
 import { BlobReader } from './blob-reader.ts';
 import type { Destination } from './blob-writer.ts';
+import { loadDictionary } from './chunkdict-load.ts';
 import type { StoredChunk } from './chunker.ts';
 import { type CopyProgress, copyBlob } from './compact-blob.ts';
 import {
@@ -62,14 +63,14 @@ export async function compact(options: CompactOptions): Promise<CompactResult | 
   refuseTarfs(image, 'a source of chunks for another blob');
   const tree = assignInodes(image.root);
   const kept = keptOptions(image, tree);
-  const dictionary = options.dictionary === null ? null : await loadImage(options.dictionary);
+  const dictionary = options.dictionary === null ? null : await loadDictionary(options.dictionary);
   const known = await Known.of(image, dictionary, options.source);
   if (known.blobs.length === 0 || known.blobs.length < options.minBlobs) return null;
   const plan = planCompaction({ tree, ...known.input() }, options);
   turns.check();
   const { blobs, newBlobs, moved } = await writeBlobs(image, known.blobs, plan, options, turns);
   replaceChunks(tree, (node) => node.chunks.map((chunk) => moved(plan.substitutes.get(chunk)!)));
-  const { path, size } = writeAnew(image, tree, { ...kept, blobs }, options.output);
+  const { path, size } = writeAnew(image.bootstrap.version, tree, { ...kept, blobs }, options.output);
   const blobIds = blobs.map(({ id }) => id);
   const needed = new Set(blobIds);
   return {

@@ -4,6 +4,7 @@ import type { DigestAlgorithm } from '../lib/digest.ts';
 import type { ImageBlob } from './blob.ts';
 import { BlobBuild } from './blob-build.ts';
 import { type Destination, OutputFile } from './blob-writer.ts';
+import { loadDictionary } from './chunkdict-load.ts';
 import type { Chunker } from './chunker.ts';
 import { checkTraits, refuseTarfs, traitsOf } from './compatible.ts';
 import type { BuildCompressor } from './compress.ts';
@@ -214,15 +215,19 @@ export async function loadEarlier(
 ): Promise<{ parent: LoadedImage | null; table: BlobTable }> {
   const { digester, fsVersion, chunkSize, explicitUidGid } = options;
   const build = { name: 'this build', chunkSize, explicitUidGid, fsVersion, digester, tarfs: false };
-  const load = async (path: string | undefined, flag: string): Promise<LoadedImage | null> => {
+  const load = async (
+    path: string | undefined,
+    flag: string,
+    read: (path: string) => Promise<LoadedImage>,
+  ): Promise<LoadedImage | null> => {
     if (path === undefined) return null;
-    const image = await loadImage(path);
+    const image = await read(path);
     refuseTarfs(image, flag);
     checkTraits(build, traitsOf(image.bootstrap, path));
     return image;
   };
-  const dictionary = await load(options.chunkDict, '--chunk-dict');
-  const parent = await load(options.parent, '--parent-bootstrap');
+  const dictionary = await load(options.chunkDict, '--chunk-dict', loadDictionary);
+  const parent = await load(options.parent, '--parent-bootstrap', loadImage);
   const table = await BlobTable.of({ parent, dictionary, digester, fsVersion }, options.blobs ?? null);
   return { parent, table };
 }

@@ -4,6 +4,7 @@ import type { BlobRow } from '../rafs/bootstrap.ts';
 import { BlobFeature, type Compressor, compressorOf, digesterOf, SuperFlag } from '../wire/rafs/flags.ts';
 import type { ImageBlob } from './blob.ts';
 import { type Destination, OutputFile } from './blob-writer.ts';
+import { loadDictionary } from './chunkdict-load.ts';
 import { checkCompatible, refuseTarfs } from './compatible.ts';
 import { BLOBS_MAX_V6, tooManyBlobs } from './dict.ts';
 import { ImageError } from './error.ts';
@@ -176,7 +177,7 @@ class LayerStack {
       this.#root = image.root;
     }
     if (chunkDict === undefined) return;
-    const dictionary = await loadImage(chunkDict);
+    const dictionary = await loadDictionary(chunkDict);
     refuseTarfs(dictionary, '--chunk-dict');
     for (const row of dictionary.bootstrap.blobs) this.#dictionaryIds.add(effectiveBlobId(dictionary, row));
     this.#model = dictionary;

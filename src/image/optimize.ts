@@ -79,7 +79,7 @@ export async function optimize(options: OptimizeOptions): Promise<OptimizeResult
     });
     blobs.push(copied.blob);
   }
-  const { path, size } = writeAnew(image, tree, { ...kept, blobs }, options.output);
+  const { path, size } = writeAnew(image.bootstrap.version, tree, { ...kept, blobs }, options.output);
   return {
     bootstrapPath: path,
     bootstrapSize: size,
