@@ -1,16 +1,16 @@
 import { Command, CommanderError } from 'commander';
 import { checkCommand } from './image/check.ts';
+import { chunkdictCommand } from './image/chunkdict.ts';
 import { logFileOption, logLevelOption, version } from './image/common.ts';
 import { compactCommand } from './image/compact.ts';
 import { createCommand } from './image/create.ts';
+import { exportCommand } from './image/export.ts';
 import { inspectCommand } from './image/inspect.ts';
 import { mergeCommand } from './image/merge.ts';
 import { optimizeCommand } from './image/optimize.ts';
 import { statCommand } from './image/stat.ts';
 import { unpackCommand } from './image/unpack.ts';
 
-/** Subcommands of the original which this program does not have. */
-const UNSUPPORTED: readonly string[] = ['chunkdict', 'export'];
 const EXIT_FAILURE = 1;
 const EXIT_USAGE = 2;
 
@@ -23,6 +23,7 @@ function program(): Command {
     .exitOverride();
   for (const command of [
     createCommand(),
+    chunkdictCommand(),
     mergeCommand(),
     compactCommand(),
     optimizeCommand(),
@@ -30,20 +31,9 @@ function program(): Command {
     inspectCommand(),
     statCommand(),
     unpackCommand(),
+    exportCommand(),
   ])
     root.addCommand(command.copyInheritedSettings(root));
-  for (const name of UNSUPPORTED) {
-    root
-      .command(name)
-      .description('not supported yet')
-      .allowUnknownOption()
-      .allowExcessArguments()
-      .helpOption(false)
-      .action(() => {
-        process.stderr.write(`nydus-image ${name}: not supported yet\n`);
-        process.exitCode = EXIT_FAILURE;
-      });
-  }
   return root;
 }
 
