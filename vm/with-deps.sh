@@ -28,7 +28,10 @@ node addon/build.ts >&2
 task=$1
 shift
 case $task in
-  bench) node addon/build.ts --test >&2 && exec node test/bench/virtiofs.ts "$@" ;;
+  bench)
+    bench=virtiofs
+    if [ "${1:-}" = image ]; then bench=image; shift; fi
+    node addon/build.ts --test >&2 && exec node "test/bench/$bench.ts" "$@" ;;
   demo) exec tsx vm/demo.ts "$@" ;;
   fuzz) exec node test/fuzz/asan.ts "$@" ;;
   play) exec tsx vm/play.ts "$@" ;;

@@ -1,6 +1,9 @@
-import { createHash, randomBytes } from 'node:crypto';
+import { randomBytes } from 'node:crypto';
 import { closeSync, mkdirSync, openSync, renameSync, rmSync, statSync, writeSync } from 'node:fs';
 import { basename, dirname, join } from 'node:path';
+import { getSystemErrorMessage, getSystemErrorName } from 'node:util';
+import type { SinkHandle } from '../native/addon.ts';
+import { addon, SystemError } from '../native/index.ts';
 import { ImageError, reason } from './error.ts';
 
 /** Where a finished file goes: a directory (named by its content) or a path. */
@@ -8,9 +11,15 @@ export type Destination =
   | { readonly kind: 'directory'; readonly path: string }
   | { readonly kind: 'file'; readonly path: string };
 
+/** What `append` collects before a pool thread hashes and writes it. */
+const SLAB_BYTES = 2 << 20;
+const DIGEST_BYTES = 32;
+
 /**
  * A file that appears under its name only when it is complete. Bytes go to a hidden neighbour, are hashed as they pass,
  * and `finish` renames. A destination that is a pipe or a device is written straight through.
+ *
+ * `append` leaves hashing and writing to a pool thread; what came by it must be flushed before anything else is asked of the file.
  */
 export class OutputFile {
   readonly #destination: Destination;
@@ -19,14 +28,22 @@ export class OutputFile {
   /** Null: written straight through, or named already. */
   #temporary: string | null;
   readonly #fd: number;
-  readonly #hash = createHash('sha256');
+  readonly #sink: SinkHandle;
   #size: number;
   #open = true;
+  /** Appended bytes that are on no way yet, and the slab that a pool thread has. */
+  #slab: Buffer | null = null;
+  #used = 0;
+  #spare: Buffer | null = null;
+  #flying: Promise<void> | null = null;
 
   constructor(destination: Destination, base = 0) {
     this.#destination = destination;
     this.base = base;
     this.#size = base;
+    const sink = addon.sinkCreate();
+    if (typeof sink === 'number') throw new SystemError(sink, 'sha256');
+    this.#sink = sink;
     try {
       const stream = destination.kind === 'file' && isStream(destination.path);
       const directory = destination.kind === 'file' ? dirname(destination.path) : destination.path;
@@ -46,19 +63,43 @@ export class OutputFile {
     return this.#size;
   }
 
-  /** Appends all of `bytes`. */
+  /** Appends a copy of `bytes`. A promise when the file is slower than its bytes come: await it. It may reject with an earlier failure. */
+  append(bytes: Uint8Array): Promise<void> | undefined {
+    this.#size += bytes.length;
+    this.#slab ??= Buffer.allocUnsafeSlow(SLAB_BYTES);
+    if (this.#used + bytes.length > SLAB_BYTES) return this.#appendInParts(bytes);
+    this.#slab.set(bytes, this.#used);
+    this.#used += bytes.length;
+    return undefined;
+  }
+
+  /** Resolves when all that was appended is in the file. */
+  async flush(): Promise<void> {
+    await this.#ship();
+    await this.#flying;
+    this.#slab = null;
+    this.#spare = null;
+  }
+
+  /** Writes all of `bytes`. */
   write(bytes: Uint8Array): void {
     this.writeUnhashed(bytes);
-    this.#hash.update(bytes);
+    const result = addon.sinkHash(this.#sink, bytes);
+    if (result < 0) throw new SystemError(result, 'sha256');
   }
 
   /** SHA-256 of what has been written. */
   digestSoFar(): Buffer {
-    return this.#hash.copy().digest();
+    this.#checkFlushed();
+    const digest = Buffer.alloc(DIGEST_BYTES);
+    const result = addon.sinkDigest(this.#sink, digest);
+    if (result < 0) throw new SystemError(result, 'sha256');
+    return digest;
   }
 
   /** Appends bytes on which the name does not depend. */
   writeUnhashed(bytes: Uint8Array): void {
+    this.#checkFlushed();
     try {
       for (let done = 0; done < bytes.length; ) done += writeSync(this.#fd, bytes, done);
     } catch (cause) {
@@ -69,7 +110,7 @@ export class OutputFile {
 
   /** Closes and moves the file to its name: in a directory that is `name`, or its SHA-256. */
   finish(name?: string): { readonly digest: string; readonly path: string } {
-    const digest = this.#hash.digest('hex');
+    const digest = this.digestSoFar().toString('hex');
     const { kind, path } = this.#destination;
     const final = kind === 'directory' ? join(path, name ?? digest) : path;
     try {
@@ -88,9 +129,63 @@ export class OutputFile {
     if (this.#temporary !== null) rmSync(this.#temporary, { force: true });
   }
 
+  #checkFlushed(): void {
+    if (this.#used > 0 || this.#flying !== null) throw new Error('flush what was appended first');
+  }
+
+  async #appendInParts(bytes: Uint8Array): Promise<void> {
+    for (let done = 0; done < bytes.length; ) {
+      const part = bytes.subarray(done, done + SLAB_BYTES - this.#used);
+      this.#slab!.set(part, this.#used);
+      this.#used += part.length;
+      done += part.length;
+      if (this.#used === SLAB_BYTES) await this.#ship();
+    }
+  }
+
+  /** Gives the slab to a pool thread, once that has done with the one before. */
+  async #ship(): Promise<void> {
+    await this.#flying;
+    if (this.#used === 0) return;
+    const slab = this.#slab!;
+    const bytes = slab.subarray(0, this.#used);
+    this.#slab = this.#spare ?? Buffer.allocUnsafeSlow(SLAB_BYTES);
+    this.#spare = null;
+    this.#used = 0;
+    this.#flying = this.#fly(bytes).then(() => {
+      this.#spare = slab;
+      this.#flying = null;
+    });
+    // Awaited at the next slab; without this a failure before then would be reported as unhandled.
+    this.#flying.catch(() => {});
+  }
+
+  #fly(bytes: Buffer): Promise<void> {
+    return new Promise((resolve, reject) => {
+      const done = (result: number): void => {
+        this.#busy = false;
+        if (!this.#open) closeSync(this.#fd);
+        if (result === 0) resolve();
+        else reject(this.#writeError(result));
+      };
+      this.#busy = true;
+      const started = addon.sinkAppend(this.#sink, this.#fd, bytes, done);
+      if (started < 0) done(started);
+    });
+  }
+
+  #writeError(errno: number): ImageError {
+    const cause = `${getSystemErrorName(errno)}: ${getSystemErrorMessage(errno)}, write`;
+    return new ImageError('IMAGE_WRITE', `${this.#destination.path}: ${cause}`);
+  }
+
+  /** A pool thread writes. */
+  #busy = false;
+
+  /** The descriptor outlives a write that cannot be called back. */
   #close(): void {
     this.#open = false;
-    closeSync(this.#fd);
+    if (!this.#busy) closeSync(this.#fd);
   }
 }
 

@@ -5,7 +5,7 @@ import { ChunkFlag } from '../wire/rafs/chunk.ts';
 import type { Batch, Batcher } from './batch.ts';
 import type { OutputFile } from './blob-writer.ts';
 import { type BlobCipher, encrypt } from './cipher.ts';
-import { type BuildCompressor, compressIfSmaller } from './compress.ts';
+import { type BuildCompressor, compressIfSmaller, PACK_SLACK } from './compress.ts';
 import type { EarlierChunks } from './dict.ts';
 import { ImageError, reason } from './error.ts';
 import { type ImageNode, isRegular } from './node.ts';
@@ -37,9 +37,9 @@ export interface ChunkerOptions {
   readonly digester: DigestAlgorithm;
   /** Start of every chunk in the uncompressed image is a multiple of this: 4096 in v6, 1 in v5. */
   readonly alignment: number;
-  /** Joins small files. */
   /** Chunks that need not be stored because other blobs of the image have them. */
   readonly earlier?: EarlierChunks | null;
+  /** Joins small files. */
   readonly batcher?: Batcher | null;
   readonly cipher?: BlobCipher | null;
   /** Called for each distinct chunk; the bytes are good until it returns. */
@@ -73,6 +73,8 @@ type Piece = StoredChunk | Batch;
 interface InFlight {
   readonly piece: Piece;
   readonly packed: Promise<Buffer>;
+  /** Of the pool, to be given back. */
+  readonly buffers: readonly Buffer[];
 }
 
 /** Cuts files into chunks, stores each distinct one once, in order of arrival. */
@@ -82,6 +84,9 @@ export class Chunker {
   readonly #known = new Map<string, StoredChunk>();
   readonly #inFlight: InFlight[] = [];
   #inFlightBytes = 0;
+  /** Buffers for a chunk, or for what it becomes: as many as were ever in use at once. */
+  readonly #pool: Buffer[] = [];
+  /** Holds the chunk that is looked at. */
   #scratch: Buffer;
   /** Distinct chunks in blob order. */
   readonly chunks: StoredChunk[] = [];
@@ -94,7 +99,7 @@ export class Chunker {
   constructor(out: OutputFile, options: ChunkerOptions) {
     this.#out = out;
     this.#options = options;
-    this.#scratch = Buffer.allocUnsafeSlow(options.chunkSize);
+    this.#scratch = this.#take();
   }
 
   /** Stores the data of `node`. Names of one file are read once, under whichever comes first. */
@@ -146,6 +151,7 @@ export class Chunker {
   async finish(): Promise<void> {
     await this.#endBatch();
     while (this.#inFlight.length > 0) await this.#drain();
+    await this.#out.flush();
   }
 
   async #addFile(node: ImageNode): Promise<StoredChunk[]> {
@@ -223,30 +229,42 @@ export class Chunker {
   async #pack(piece: Piece, bytes: Buffer): Promise<void> {
     const { compressor } = this.#options;
     if (compressor === 'none') return this.#append(piece, bytes);
-    // The scratch buffer is read into again while the pool compresses.
-    const packed = compressIfSmaller(Buffer.from(bytes), compressor);
+    const buffers = [this.#take()];
+    if (bytes.buffer === this.#scratch.buffer) {
+      // The pool thread has it now.
+      buffers.push(this.#scratch);
+      this.#scratch = this.#take();
+    }
+    const packed = compressIfSmaller(bytes, compressor, buffers[0]);
     // Awaited in #drain; without this a failure before then would be reported as unhandled.
     packed.catch(() => {});
-    this.#inFlight.push({ piece, packed });
+    this.#inFlight.push({ piece, packed, buffers });
     this.#inFlightBytes += bytes.length;
     while (this.#inFlight.length > IN_FLIGHT_MAX || this.#inFlightBytes > IN_FLIGHT_BYTES_MAX)
       await this.#drain();
   }
 
   async #drain(): Promise<void> {
-    const { piece, packed } = this.#inFlight.shift()!;
+    const { piece, packed, buffers } = this.#inFlight.shift()!;
     this.#inFlightBytes -= piece.uncompressedSize;
-    this.#append(piece, await packed);
+    const appended = this.#append(piece, await packed);
+    if (appended !== undefined) await appended;
+    this.#pool.push(...buffers);
   }
 
-  #append(piece: Piece, packed: Buffer): void {
+  #append(piece: Piece, packed: Buffer): Promise<void> | undefined {
     const { cipher } = this.#options;
     const stored = cipher ? encrypt(cipher, packed) : packed;
     piece.compressedOffset = this.#out.size;
     piece.compressedSize = stored.length;
     if (packed.length !== piece.uncompressedSize) piece.flags |= ChunkFlag.compressed;
-    this.#out.write(stored);
-    if (this.#out.size > COMPRESSED_MAX) throw new ImageError('IMAGE_TOO_LARGE', 'blob larger than 1 TiB');
+    if (this.#out.size + stored.length > COMPRESSED_MAX)
+      throw new ImageError('IMAGE_TOO_LARGE', 'blob larger than 1 TiB');
+    return this.#out.append(stored);
+  }
+
+  #take(): Buffer {
+    return this.#pool.pop() ?? Buffer.allocUnsafeSlow(this.#options.chunkSize + PACK_SLACK);
   }
 }
 

@@ -1,42 +1,33 @@
 import { constants } from 'node:os';
-import { promisify } from 'node:util';
-import { constants as zlib, zstdCompress } from 'node:zlib';
 import { addon, SystemError } from '../native/index.ts';
 
 /** Compressors a build may choose. */
 export const buildCompressors = ['none', 'lz4_block', 'zstd'] as const;
 export type BuildCompressor = (typeof buildCompressors)[number];
 
-const ZSTD_LEVEL = 3;
-/** Bytes which the encoder may ask for beyond those it writes. */
-const LZ4_SLACK = 16;
-const zstd = promisify(zstdCompress);
+/** Bytes which an encoder may ask for beyond those it writes. */
+export const PACK_SLACK = 16;
 
-/** Compresses on a pool thread; the input itself where compression does not make it smaller. `bytes` must not change meanwhile. */
-export async function compressIfSmaller(bytes: Buffer, compressor: BuildCompressor): Promise<Buffer> {
-  if (compressor === 'none' || bytes.length === 0) return bytes;
-  const packed = compressor === 'zstd' ? await compressZstd(bytes) : await compressLz4(bytes);
-  return packed.length < bytes.length ? packed : bytes;
-}
-
-function compressZstd(bytes: Buffer): Promise<Buffer> {
-  const params = {
-    [zlib.ZSTD_c_compressionLevel]: ZSTD_LEVEL,
-    [zlib.ZSTD_c_contentSizeFlag]: 1,
-  };
-  return zstd(bytes, { params, pledgedSrcSize: bytes.length });
-}
-
-/** The bare block of the format, without a size in front. */
-function compressLz4(bytes: Buffer): Promise<Buffer> {
-  // What takes more room than the input is not used. The encoder asks for some bytes that it may not need.
-  const target = Buffer.allocUnsafeSlow(bytes.length + LZ4_SLACK);
+/**
+ * Compresses on a pool thread: a bare LZ4 block, or a zstd frame of level 3, as the original's. Resolves with the part of `target` that
+ * was filled, or with the input itself where compression does not make it smaller. Neither buffer may change meanwhile; `target` has
+ * room for PACK_SLACK bytes more than the input.
+ */
+export function compressIfSmaller(
+  bytes: Buffer,
+  compressor: BuildCompressor,
+  target: Buffer = Buffer.allocUnsafeSlow(bytes.length + PACK_SLACK),
+): Promise<Buffer> {
+  if (compressor === 'none' || bytes.length === 0) return Promise.resolve(bytes);
   return new Promise((resolve, reject) => {
-    const started = addon.lz4EncodeAsync(bytes, target, (size) => {
-      if (size >= 0) resolve(target.subarray(0, size));
-      else if (size === -constants.errno.ENOSPC) resolve(bytes);
-      else reject(new SystemError(size, 'lz4'));
-    });
-    if (started < 0) reject(new SystemError(started, 'lz4'));
+    const done = (result: number): void => {
+      // What takes more room than the input is not used.
+      if (result === -constants.errno.ENOSPC || result >= bytes.length) resolve(bytes);
+      else if (result >= 0) resolve(target.subarray(0, result));
+      else reject(new SystemError(result, compressor));
+    };
+    const encode = compressor === 'zstd' ? addon.zstdEncodeAsync : addon.lz4EncodeAsync;
+    const started = encode(bytes, target.subarray(0, bytes.length + PACK_SLACK), done);
+    if (started < 0) reject(new SystemError(started, compressor));
   });
 }

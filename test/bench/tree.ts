@@ -1,22 +1,12 @@
 import { closeSync, existsSync, mkdirSync, openSync, writeFileSync, writeSync } from 'node:fs';
 import { join } from 'node:path';
+import { random } from './random.ts';
 
 const DIRECTORIES = 200;
 const FILES_PER_DIRECTORY = 60;
 const BIG_FILES = 4;
 /** Size of each big file; random and sequential reads go to these. */
 export const BIG_FILE_BYTES: number = 64 << 20;
-
-/** xorshift32: the same tree on every machine. */
-function random(seed: number): () => number {
-  let x = seed | 1;
-  return () => {
-    x ^= x << 13;
-    x ^= x >>> 17;
-    x ^= x << 5;
-    return x >>> 0;
-  };
-}
 
 function fill(buffer: Uint32Array, next: () => number): void {
   for (let i = 0; i < buffer.length; i++) buffer[i] = next();
