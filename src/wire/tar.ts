@@ -170,19 +170,24 @@ function nameOf(block: Buffer, format: TarHeader['format']): Buffer {
 /** The sum of all bytes, the checksum's own taken as spaces. Some old writers summed signed bytes. */
 function checkChecksum(block: Buffer): void {
   const [at, size] = TarField.checksum;
-  let sum = size * 0x20;
-  let signed = sum;
-  for (let i = 0; i < TAR_BLOCK; i++) {
-    if (i === at) i += size;
-    const byte = block[i]!;
-    sum += byte;
-    signed += byte > 127 ? byte - 256 : byte;
-  }
-  const stored = Number.parseInt(block.toString('latin1', at, at + size).replaceAll('\0', ' '), 8);
-  if (stored !== sum && stored !== signed)
+  const text = block.toString('latin1', at, at + size);
+  const stored = Number.parseInt(text.replaceAll('\0', ' '), 8);
+  const sum = sumOf(block, 0);
+  if (stored !== sum && stored !== sumOf(block, 256))
     throw bad(
       `the checksum of the header is not that of its bytes, ${sum}: no tar archive, or a damaged one`,
     );
+}
+
+/** `bias` is taken from bytes above 127. */
+function sumOf(block: Buffer, bias: number): number {
+  const [at, size] = TarField.checksum;
+  let sum = size * 0x20;
+  for (let i = 0; i < TAR_BLOCK; i++) sum += block[i]!;
+  for (let i = at; i < at + size; i++) sum -= block[i]!;
+  if (bias === 0) return sum;
+  for (let i = 0; i < TAR_BLOCK; i++) if (block[i]! > 127 && (i < at || i >= at + size)) sum -= bias;
+  return sum;
 }
 
 function unsigned(block: Buffer, name: FieldName): number {

@@ -431,10 +431,15 @@ function xattrsOf(records: ReadonlyMap<string, PaxRecord>): readonly Xattr[] {
   const xattrs: Xattr[] = [];
   for (const { key, value } of records.values()) {
     if (!key.startsWith(PAX_XATTR)) continue;
-    const name = Buffer.from(key.slice(PAX_XATTR.length), 'latin1');
+    const name = Buffer.from(unescapeXattr(key.slice(PAX_XATTR.length)), 'latin1');
     if (name.length === 0 || name.includes(0))
       throw bad(`pax ${JSON.stringify(key)}: no name of an attribute`);
     xattrs.push({ name, value: Buffer.from(value) });
   }
   return xattrs.sort((a, b) => Buffer.compare(a.name, b.name));
+}
+
+/** GNU tar writes the two characters of a name that would end the key, or look as if they had, as `%3D` and `%25`. */
+function unescapeXattr(name: string): string {
+  return name.replace(/%(?:3D|25)/g, (escaped) => (escaped === '%3D' ? '=' : '%'));
 }

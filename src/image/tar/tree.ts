@@ -11,7 +11,7 @@ import { Slabs } from './slabs.ts';
 /** Linux' PATH_MAX: longer paths and targets no program can use. It bounds the depth of the tree, too. */
 const PATH_BYTES_MAX = 4095;
 /** The tree is built in memory: what a layer honestly has, many times over. */
-const ENTRIES_MAX = 1 << 22;
+const ENTRIES_MAX = 1 << 21;
 const METADATA_BYTES_MAX = 1 << 29;
 const U32_MAX = 0xffffffff;
 /** Larger numbers do not fit the 32 bits of an image: 12 bits of major, 20 of minor. */
@@ -37,7 +37,8 @@ const fileTypes: Readonly<Record<string, number>> = {
 /** A node in the making, children by name (latin1 of its bytes). */
 interface Slot {
   node: ImageNode;
-  readonly children: Map<string, Slot>;
+  /** Null until there is one: most nodes are files, and a map is larger than all the rest of them. */
+  children: Map<string, Slot> | null;
 }
 
 /**
@@ -57,7 +58,7 @@ export class TarTree {
   constructor(archive: string, explicitUidGid: boolean) {
     this.#archive = archive;
     this.#explicitUidGid = explicitUidGid;
-    this.#root = { node: this.#directory(ROOT_NAME, ROOT_NAME), children: new Map() };
+    this.#root = { node: this.#directory(ROOT_NAME, ROOT_NAME), children: null };
   }
 
   /** Adds an entry; its node, or null for what is no part of the image. Chunks of a link's target must be set before. */
@@ -77,6 +78,7 @@ export class TarTree {
   finish(): ImageNode {
     const sortChildren = ({ node, children }: Slot): ImageNode => {
       // Code units of latin1 are bytes.
+      if (children === null) return node;
       const names = [...children.keys()].sort((a, b) => (a < b ? -1 : 1));
       node.children = names.map((name) => sortChildren(children.get(name)!));
       return node;
@@ -87,19 +89,21 @@ export class TarTree {
   #place(node: ImageNode, parts: readonly string[], path: Buffer): void {
     let parent = this.#root;
     for (let i = 0; i < parts.length - 1; i++) {
+      parent.children ??= new Map();
       let slot = parent.children.get(parts[i]!);
       if (slot === undefined) {
         const above = this.#slabs.keep(Buffer.from(`/${parts.slice(0, i + 1).join('/')}`, 'latin1'));
-        slot = { node: this.#directory(nameIn(above), above), children: new Map() };
+        slot = { node: this.#directory(nameIn(above), above), children: null };
         parent.children.set(parts[i]!, slot);
       } else if (!isDirectory(slot.node))
         throw this.#bad(path, `${slot.node.sourcePath}, which the archive has before it, is no directory`);
       parent = slot;
     }
     const last = parts.at(-1)!;
+    parent.children ??= new Map();
     const known = parent.children.get(last);
     if (known !== undefined && isDirectory(node)) known.node = node;
-    else parent.children.set(last, { node, children: new Map() });
+    else parent.children.set(last, { node, children: null });
   }
 
   #nodeOf(entry: TarEntry, name: Buffer, path: Buffer): ImageNode {
@@ -141,7 +145,7 @@ export class TarTree {
   /** The file that a hard link names: one of this archive, before it. */
   #linked(entry: TarEntry, path: Buffer): ImageNode {
     let slot: Slot | undefined = this.#root;
-    for (const part of this.#partsOf(entry.linkName, 'hard link target')) slot = slot?.children.get(part);
+    for (const part of this.#partsOf(entry.linkName, 'hard link target')) slot = slot?.children?.get(part);
     const rule = `hard link to ${entry.linkName}, which`;
     if (slot === undefined) throw this.#bad(path, `${rule} the archive does not have before it`);
     if (!isRegular(slot.node)) throw this.#bad(path, `${rule} is no regular file`);

@@ -140,6 +140,12 @@ describe('extended headers', () => {
     ]);
   });
 
+  test('of GNU tar escape an equals sign and a percent sign in names of attributes', async () => {
+    const records = [['SCHILY.xattr.user.a%3Db%253D%41', 'v']] as const;
+    const [entry] = await readAll(archive(paxMember(records), member({ name: 'n' })));
+    expect(entry!.xattrs[0]!.name.toString()).toBe('user.a=b%3D%41');
+  });
+
   test('of the whole archive hold until they are replaced, and are overruled by those of an entry', async () => {
     const global = (...records: [string, string][]) => paxMember(records, TarType.paxGlobal);
     const entries = await readAll(
