@@ -35,6 +35,12 @@ export const canaries: Readonly<Record<string, Canary>> = {
     instead: 'result > this.room + 104',
     says: /fuse: seed 7, iteration \d+: Error: a reply of \d+ bytes into \d+/,
   },
+  gzip: {
+    file: 'addon/gzip_index.cc',
+    check: 'if (stream_.data_type & kLastBlock) return;',
+    instead: '',
+    says: /gzip: seed 7, iteration \d+: Error: accepted, but slice \d+ does not inflate/,
+  },
   ring: {
     file: 'addon/chain.cc',
     check: 'if (desc.next >= entries) return false;',
