@@ -59,14 +59,14 @@ export async function compareBlobs(
   free: readonly boolean[],
 ): Promise<void> {
   for (const i of actual.image.bootstrap.blobs.keys()) {
-    const found = await openBlob(actual, i);
-    if (found === null) {
-      if (expected.image.bootstrap.blobs[i] !== undefined && (await openBlob(expected, i)) !== null)
-        differences.add(`blob[${i}]: no such file`);
-      continue;
-    }
     const wanted = expected.image.bootstrap.blobs[i] === undefined ? null : await openBlob(expected, i);
+    let found: OpenBlob | null = null;
     try {
+      found = await openBlob(actual, i);
+      if (found === null) {
+        if (wanted !== null) differences.add(`blob[${i}]: no such file`);
+        continue;
+      }
       if (wanted !== null) {
         await compareChunkInfo(differences, `blob[${i}]`, wanted, found, free[i] === true);
         compareSections(
@@ -80,7 +80,7 @@ export async function compareBlobs(
       await verifyChunks(differences, `blob[${i}]`, found, actual.image, i);
       verifyIdentity(differences, `blob[${i}]`, found, actual, i);
     } finally {
-      await found.source.close();
+      await found?.source.close();
       await wanted?.source.close();
     }
   }
@@ -93,8 +93,12 @@ async function openBlob({ image, place }: PlacedImage, index: number): Promise<O
   if (!has(spec.objectId) || !has(spec.metaObjectId)) return null;
   const source = new LocalfsSource({ dir, alt_dirs: others });
   const hasInfo = spec.version === 6 && !(spec.features & BlobFeature.tarfs) && spec.ciUncompressedSize > 0;
-  const info = hasInfo ? await loadChunkInfo(spec, null, source, codecs, () => {}) : null;
-  return { spec, source, info };
+  try {
+    return { spec, source, info: hasInfo ? await loadChunkInfo(spec, null, source, codecs, () => {}) : null };
+  } catch (error) {
+    await source.close();
+    throw error;
+  }
 }
 
 /** The file with the sections: the meta blob where there is one. */

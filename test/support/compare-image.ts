@@ -1,17 +1,13 @@
 /** Compares two images field by field, through the reader that serves them and through their raw records. */
-
-import type { StoredChunk } from '../../src/image/chunker.ts';
 import { type LoadedImage, loadImage } from '../../src/image/load.ts';
-import { type ImageNode, isRegular } from '../../src/image/node.ts';
-import type { BlobRow, Bootstrap, BootstrapV5, BootstrapV6 } from '../../src/rafs/bootstrap.ts';
-import { align8 } from '../../src/wire/rafs/bytes.ts';
-import { ChunkFlag, ChunkRecordLayout, decodeChunk } from '../../src/wire/rafs/chunk.ts';
+import type { ImageNode } from '../../src/image/node.ts';
+import type { BlobRow, Bootstrap, BootstrapV6 } from '../../src/rafs/bootstrap.ts';
+import { ChunkFlag, ChunkRecordLayout } from '../../src/wire/rafs/chunk.ts';
 import { BlobFeature, UNKNOWN_BLOB_ID } from '../../src/wire/rafs/flags.ts';
-import { INODE_OFFSET_UNIT_V5, InodeV5 } from '../../src/wire/rafs/inode-v5.ts';
-import { ExtendedInode, INODE_SLOT } from '../../src/wire/rafs/inode-v6.ts';
 import { compareBlobs } from './compare-blob.ts';
 import { Differences } from './differences.ts';
 import { escapeName } from './rafs-fixtures.ts';
+import { type ChunkRow, chunkAt, type RawInode, rawInodesV5, rawInodeV6 } from './raw-inodes.ts';
 
 /** Where an image is. */
 export interface ImagePlace {
@@ -109,7 +105,7 @@ function isPresent(value: unknown): boolean {
 /** A node with its place among the raw records. */
 interface Found {
   readonly node: ImageNode;
-  readonly raw: Record<string, unknown>;
+  readonly raw: RawInode;
 }
 
 function compareTrees(
@@ -128,8 +124,8 @@ function compareTrees(
       continue;
     }
     differences.fields(path, visible(node), visible(other.node));
-    differences.fields(path, raw, other.raw);
-    compareChunks(differences, path, node.chunks, other.node.chunks, free);
+    differences.fields(path, raw.fields, other.raw.fields);
+    compareChunks(differences, path, raw.chunks ?? node.chunks, other.raw.chunks ?? other.node.chunks, free);
   }
 }
 
@@ -153,10 +149,11 @@ function visible(node: ImageNode): Record<string, unknown> {
 
 function nodesOf(image: LoadedImage): Map<string, Found> {
   const { bootstrap } = image;
-  const records = bootstrap.version === 5 ? recordsV5(bootstrap) : null;
+  const records = bootstrap.version === 5 ? rawInodesV5(bootstrap, escapeName) : null;
   const nodes = new Map<string, Found>();
   const visit = (node: ImageNode, path: string): void => {
-    const raw = bootstrap.version === 5 ? (records!.get(path) ?? {}) : rawV6(bootstrap, node);
+    const raw =
+      bootstrap.version === 5 ? (records!.get(path) ?? { fields: {} }) : rawInodeV6(bootstrap, node);
     nodes.set(path, { node, raw });
     for (const child of node.children) visit(child, `${path === '/' ? '' : path}/${escapeName(child.name)}`);
   };
@@ -164,67 +161,11 @@ function nodesOf(image: LoadedImage): Map<string, Found> {
   return nodes;
 }
 
-/** Fields of every v5 record by path, found through child indices. */
-function recordsV5(bootstrap: BootstrapV5): Map<string, Record<string, unknown>> {
-  const { view, bytes, superblock } = bootstrap;
-  const records = new Map<string, Record<string, unknown>>();
-  const visit = (index: number, parent: string | null): void => {
-    const at = view.getUint32(superblock.inodeTableOffset + (index - 1) * 4, true) * INODE_OFFSET_UNIT_V5;
-    const raw = fieldsAt(view, at, InodeV5, { digest: 32 });
-    const nameSize = view.getUint16(at + InodeV5.nameSize, true);
-    const symlinkSize = view.getUint16(at + InodeV5.symlinkSize, true);
-    const name = escapeName(bytes.subarray(at + InodeV5.size, at + InodeV5.size + nameSize));
-    const target = at + InodeV5.size + align8(nameSize);
-    const path = parent === null ? '/' : `${parent === '/' ? '' : parent}/${name}`;
-    records.set(path, {
-      ...raw,
-      'record offset': at,
-      index,
-      'raw target': escapeName(bytes.subarray(target, target + symlinkSize)),
-    });
-    if ((view.getUint32(at + InodeV5.mode, true) & 0o170000) !== 0o040000) return;
-    const first = view.getUint32(at + InodeV5.childIndex, true);
-    const count = view.getUint32(at + InodeV5.childCount, true);
-    for (let i = 0; i < count; i++) visit(first + i, path);
-  };
-  visit(1, null);
-  return records;
-}
-
-function rawV6(bootstrap: BootstrapV6, node: ImageNode): Record<string, unknown> {
-  const { view, bytes, superblock } = bootstrap;
-  const nid = Number(node.linkKey);
-  const at = superblock.metaBlockAddress * superblock.blockSize + nid * INODE_SLOT;
-  const raw: Record<string, unknown> = { nid, ...fieldsAt(view, at, ExtendedInode, {}) };
-  if (!isRegular(node)) return raw;
-  const xattrCount = view.getUint16(at + ExtendedInode.xattrCount, true);
-  const start = align8(at + ExtendedInode.size + (xattrCount === 0 ? 0 : 12 + (xattrCount - 1) * 4));
-  raw['chunk addresses'] = hex(bytes.subarray(start, start + node.chunks.length * 8));
-  return raw;
-}
-
-/** Every field of a layout of numbers whose width is up to the next field; `wide` fields are bytes. */
-function fieldsAt(
-  view: DataView,
-  base: number,
-  layout: Readonly<Record<string, number>>,
-  wide: Readonly<Record<string, number>>,
-): Record<string, unknown> {
-  const { size, ...fields } = layout;
-  const offsets = [...Object.values(fields), size!].sort((a, b) => a - b);
-  const values: Record<string, unknown> = {};
-  for (const [field, offset] of Object.entries(fields)) {
-    const width = wide[field] ?? Math.min(8, offsets[offsets.indexOf(offset) + 1]! - offset);
-    values[`raw ${field}`] = hex(new Uint8Array(view.buffer, view.byteOffset + base + offset, width));
-  }
-  return values;
-}
-
 function compareChunks(
   differences: Differences,
   where: string,
-  wanted: readonly StoredChunk[],
-  found: readonly StoredChunk[],
+  wanted: readonly ChunkRow[],
+  found: readonly ChunkRow[],
   free: readonly boolean[],
 ): void {
   for (const [i, chunk] of wanted.entries()) {
@@ -233,9 +174,6 @@ function compareChunks(
     compareChunk(differences, `${where} chunk ${i}`, chunk, other, free);
   }
 }
-
-/** A chunk, of a file or with its file's offset out of the chunk table. */
-type ChunkRow = StoredChunk & { readonly fileOffset?: number | undefined };
 
 /** Numbers exactly; what follows from compressed bytes with a tolerance where these are free. */
 function compareChunk(
@@ -280,10 +218,9 @@ function compareChunkTables(
 
 function chunkTable(bootstrap: BootstrapV6): ChunkRow[] {
   const { chunkTableOffset, chunkTableSize } = bootstrap.superblock;
-  return Array.from({ length: chunkTableSize / ChunkRecordLayout.size }, (_, i) => {
-    const chunk = decodeChunk(bootstrap.view, chunkTableOffset + i * ChunkRecordLayout.size);
-    return { ...chunk, digest: Buffer.from(chunk.digest) };
-  });
+  return Array.from({ length: chunkTableSize / ChunkRecordLayout.size }, (_, i) =>
+    chunkAt(bootstrap.view, chunkTableOffset + i * ChunkRecordLayout.size),
+  );
 }
 
 function hex(bytes: Uint8Array): string {
