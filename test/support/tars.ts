@@ -3,11 +3,12 @@ import type { ByteSource } from '../../src/image/tar/byte-source.ts';
 import { type TarEntry, TarReader } from '../../src/image/tar/reader.ts';
 import {
   encodePaxRecords,
-  encodeTarHeaders,
+  PAX_XATTR,
+  type PaxRecord,
+  paxTime,
   sealTarHeader,
   TAR_BLOCK,
   TarField,
-  type TarFields,
   TarType,
   tarPadding,
 } from '../../src/wire/tar.ts';
@@ -95,4 +96,86 @@ export async function readAll(bytes: Buffer, pieceSize?: number): Promise<ReadEn
     entries.push({ ...entry, data });
   }
   return entries;
+}
+
+/** What `encodeTarHeaders` writes. */
+export interface TarFields {
+  readonly type: string;
+  /** Raw bytes without NUL; names of directories end in a slash by convention. */
+  readonly name: Buffer;
+  readonly linkName?: Buffer;
+  readonly mode: number;
+  readonly uid: number;
+  readonly gid: number;
+  /** Bytes that follow. */
+  readonly size: number;
+  readonly mtimeSec: number;
+  readonly mtimeNs?: number;
+  readonly devMajor?: number;
+  readonly devMinor?: number;
+  /** Written as `SCHILY.xattr.NAME`, as GNU tar, star and Go do. */
+  readonly xattrs?: readonly { readonly name: Buffer; readonly value: Buffer }[];
+}
+
+/** The ustar header of an entry, behind a pax header for what does not fit into it. Data follows, padded to TAR_BLOCK. */
+export function encodeTarHeaders(fields: TarFields): Buffer {
+  const records = paxRecordsOf(fields);
+  const header = encodeUstar(fields);
+  if (records.length === 0) return header;
+  const data = encodePaxRecords(records);
+  const pax = { type: TarType.pax, name: Buffer.from('pax'), mode: 0o644, uid: 0, gid: 0, size: data.length };
+  const padding = Buffer.alloc(tarPadding(data.length));
+  return Buffer.concat([encodeUstar({ ...pax, mtimeSec: 0 }), data, padding, header]);
+}
+
+/** Largest values of fields of 7 and 11 octal digits. */
+const OCTAL_7_MAX = 8 ** 7 - 1;
+const OCTAL_11_MAX = 8 ** 11 - 1;
+
+function paxRecordsOf(fields: TarFields): PaxRecord[] {
+  const { name, linkName, mtimeSec, mtimeNs = 0, devMajor = 0, devMinor = 0 } = fields;
+  const records: PaxRecord[] = [];
+  const add = (key: string, value: Buffer | string): void => {
+    records.push({ key, value: Buffer.from(value) });
+  };
+  if (name.length > TarField.name[1] || hasHighByte(name)) add('path', name);
+  if (linkName !== undefined && (linkName.length > TarField.linkName[1] || hasHighByte(linkName)))
+    add('linkpath', linkName);
+  if (fields.size > OCTAL_11_MAX) add('size', String(fields.size));
+  if (fields.uid > OCTAL_7_MAX) add('uid', String(fields.uid));
+  if (fields.gid > OCTAL_7_MAX) add('gid', String(fields.gid));
+  if (devMajor > OCTAL_7_MAX) add('SCHILY.devmajor', String(devMajor));
+  if (devMinor > OCTAL_7_MAX) add('SCHILY.devminor', String(devMinor));
+  if (mtimeNs !== 0 || mtimeSec < 0 || mtimeSec > OCTAL_11_MAX) add('mtime', paxTime(mtimeSec, mtimeNs));
+  for (const xattr of fields.xattrs ?? []) add(PAX_XATTR + xattr.name.toString('latin1'), xattr.value);
+  return records;
+}
+
+/** Names in ustar headers are ASCII; in pax records UTF-8 by the standard, bytes in practice. */
+function hasHighByte(bytes: Buffer): boolean {
+  return bytes.some((byte) => byte > 127);
+}
+
+function encodeUstar(fields: TarFields): Buffer {
+  const block = Buffer.alloc(TAR_BLOCK);
+  fields.name.copy(block, TarField.name[0], 0, TarField.name[1]);
+  fields.linkName?.copy(block, TarField.linkName[0], 0, TarField.linkName[1]);
+  block.write(fields.type, TarField.type[0], 'latin1');
+  block.write('ustar\x0000', TarField.magic[0], 'latin1');
+  putOctal(block, 'mode', fields.mode & 0o7777, OCTAL_7_MAX);
+  putOctal(block, 'uid', fields.uid, OCTAL_7_MAX);
+  putOctal(block, 'gid', fields.gid, OCTAL_7_MAX);
+  putOctal(block, 'size', fields.size, OCTAL_11_MAX);
+  putOctal(block, 'mtime', fields.mtimeSec, OCTAL_11_MAX);
+  putOctal(block, 'devMajor', fields.devMajor ?? 0, OCTAL_7_MAX);
+  putOctal(block, 'devMinor', fields.devMinor ?? 0, OCTAL_7_MAX);
+  sealTarHeader(block);
+  return block;
+}
+
+/** What is out of range is 0 here: its pax record counts. */
+function putOctal(block: Buffer, name: keyof typeof TarField, value: number, max: number): void {
+  const [at, size] = TarField[name];
+  const octal = value >= 0 && value <= max ? value.toString(8) : '0';
+  block.write(octal.padStart(size - 1, '0'), at, 'latin1');
 }

@@ -9,14 +9,12 @@ import {
   decodePaxTime,
   decodeTarHeader,
   encodePaxRecords,
-  encodeTarHeaders,
   sealTarHeader,
   TAR_BLOCK,
   TarField,
-  type TarFields,
   TarType,
 } from '../../../src/wire/tar.ts';
-import { gnuMember, member } from '../../support/tars.ts';
+import { encodeTarHeaders, gnuMember, member, type TarFields } from '../../support/tars.ts';
 
 const plain: TarFields = {
   type: TarType.regular,

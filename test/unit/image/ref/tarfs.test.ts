@@ -5,7 +5,8 @@ import { afterAll, beforeAll, expect, test } from 'vitest';
 import { type LoadedImage, loadImage } from '../../../../src/image/load.ts';
 import { createTarfs } from '../../../../src/image/ref/create-tarfs.ts';
 import { BlobFeature, SuperFlag } from '../../../../src/wire/rafs/flags.ts';
-import { encodeTarHeaders, TarType, tarPadding } from '../../../../src/wire/tar.ts';
+import { TarType, tarPadding } from '../../../../src/wire/tar.ts';
+import { encodeTarHeaders } from '../../../support/tars.ts';
 
 const CHUNK_SIZE = 0x1000;
 let dir: string;

@@ -8,8 +8,9 @@ import { type Inflating, ZranSlices } from '../../../../src/image/ref/zran.ts';
 import { readTar } from '../../../../src/image/tar/tar-source.ts';
 import { Turns } from '../../../../src/image/turns.ts';
 import { addon } from '../../../../src/native/index.ts';
-import { encodeTarHeaders, tarPadding } from '../../../../src/wire/tar.ts';
+import { tarPadding } from '../../../../src/wire/tar.ts';
 import { gzipMember, gzipMembers } from '../../../support/gzip.ts';
+import { encodeTarHeaders } from '../../../support/tars.ts';
 
 const KIB = 1024;
 const MIB = 1024 * KIB;
