@@ -8,7 +8,8 @@ import { BOOTSTRAP_BYTES_MAX, type Bootstrap, openBootstrap } from '../rafs/boot
 import { ChunkDigests } from '../rafs/chunk-digests.ts';
 import { Attr, ChunkAt, type Image, SYMLINK_BYTES_MAX } from '../rafs/image.ts';
 import { LocalfsSource } from '../source/localfs.ts';
-import { decodeChunk } from '../wire/rafs/chunk.ts';
+import { readU64 } from '../wire/rafs/bytes.ts';
+import { ChunkRecordLayout, decodeChunk } from '../wire/rafs/chunk.ts';
 import { RafsError } from '../wire/rafs/error.ts';
 import { BlobFeature, SuperFlag, UNKNOWN_BLOB_ID } from '../wire/rafs/flags.ts';
 import { INODE_OFFSET_UNIT_V5, InodeV5 } from '../wire/rafs/inode-v5.ts';
@@ -236,7 +237,11 @@ class TreeLoader {
   #chunkAt(path: Buffer, i: number): StoredChunk {
     const { blob, index, offset, size, record } = this.#chunk;
     const known = this.#known[blob]!.get(index);
-    if (known !== undefined) return known;
+    if (known !== undefined) {
+      if (record >= 0 && !this.#agrees(record, known))
+        this.#damaged(path, `chunk ${i}: blob ${blob} chunk ${index} is another one elsewhere in the image`);
+      return known;
+    }
     const found = record >= 0 ? decodeChunk(this.#bootstrap.view, record) : this.#digests.find(blob, index);
     const tarfs = (this.#bootstrap.blobs[blob]!.features & BlobFeature.tarfs) !== 0;
     if (found === null && !tarfs)
@@ -258,6 +263,17 @@ class TreeLoader {
     this.#known[blob]!.set(index, chunk);
     this.chunks.push(chunk);
     return chunk;
+  }
+
+  /** v5 repeats what it says of a chunk in every file: all must see the same. */
+  #agrees(record: number, known: StoredChunk): boolean {
+    const { bytes, view } = this.#bootstrap;
+    const { digest, uncompressedOffset, uncompressedSize } = ChunkRecordLayout;
+    return (
+      readU64(view, record + uncompressedOffset) === known.uncompressedOffset &&
+      view.getUint32(record + uncompressedSize, true) === known.uncompressedSize &&
+      known.digest.equals(bytes.subarray(record + digest, record + digest + DIGEST_BYTES))
+    );
   }
 
   #damaged(path: Buffer, fault: string): never {

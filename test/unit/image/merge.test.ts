@@ -7,6 +7,7 @@ import { type LoadedImage, loadImage } from '../../../src/image/load.ts';
 import { type LayerBlob, type MergeOptions, type MergeResult, merge } from '../../../src/image/merge.ts';
 import type { ImageNode } from '../../../src/image/node.ts';
 import type { BootstrapOptions } from '../../../src/image/write-v6.ts';
+import { ChunkRecordLayout } from '../../../src/wire/rafs/chunk.ts';
 import { BlobFeature, SuperFlag, UNKNOWN_BLOB_ID } from '../../../src/wire/rafs/flags.ts';
 import { blobRow, directory, file, paths, writeLayer } from '../../support/image-layers.ts';
 
@@ -234,6 +235,15 @@ describe('what does not go together', () => {
 
   test('no layer at all', async () => {
     await expect(run([])).rejects.toThrow('at least one bootstrap');
+  });
+
+  test('a layer whose files see different chunks under one number', async () => {
+    const path = layer('low', [file('a', 'x'), file('b', 'y')], 5);
+    const bytes = readFileSync(path);
+    const record = bytes.indexOf(file('b', 'y').chunks[0]!.digest);
+    bytes.writeUInt32LE(0, record + ChunkRecordLayout.index);
+    writeFileSync(path, bytes);
+    await expect(run([path])).rejects.toThrow('chunk 0: blob 0 chunk 0 is another one elsewhere');
   });
 
   test('a damaged layer is named', async () => {
