@@ -88,13 +88,16 @@ export class TarTree {
 
   #place(node: ImageNode, parts: readonly string[], path: Buffer): void {
     let parent = this.#root;
-    for (let i = 0; i < parts.length - 1; i++) {
+    let end = 0;
+    for (const part of parts.slice(0, -1)) {
+      end += 1 + part.length;
       parent.children ??= new Map();
-      let slot = parent.children.get(parts[i]!);
+      let slot = parent.children.get(part);
       if (slot === undefined) {
-        const above = this.#slabs.keep(Buffer.from(`/${parts.slice(0, i + 1).join('/')}`, 'latin1'));
+        // Its path is a part of this one: many deep paths must not cost the square of their depth.
+        const above = path.subarray(0, end);
         slot = { node: this.#directory(nameIn(above), above), children: null };
-        parent.children.set(parts[i]!, slot);
+        parent.children.set(part, slot);
       } else if (!isDirectory(slot.node))
         throw this.#bad(path, `${slot.node.sourcePath}, which the archive has before it, is no directory`);
       parent = slot;
@@ -132,7 +135,6 @@ export class TarTree {
   }
 
   #directory(name: Buffer, path: Buffer): ImageNode {
-    this.#count(path.length);
     return newNode({
       name,
       sourcePath: path,
