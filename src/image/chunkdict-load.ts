@@ -97,7 +97,10 @@ class ChunkRecords {
   }
 }
 
-/** The original leaves sizes at 0, or without the padding of chunks: readers of an image that takes the rows over need them. */
+/**
+ * The original leaves sizes at 0, or without the padding of chunks, and says of all chunk info that it is compressed with zstd: readers of an image
+ * that takes the rows over need what is true.
+ */
 function completed(rows: readonly BlobRow[], chunks: readonly StoredChunk[]): BlobRow[] {
   const compressed = rows.map((row) =>
     Math.max(
@@ -117,5 +120,12 @@ function completed(rows: readonly BlobRow[], chunks: readonly StoredChunk[]): Bl
     ...row,
     compressedSize: compressed[i]!,
     uncompressedSize: uncompressed[i]!,
+    ciCompressor: chunkInfoCompressor(row),
   }));
+}
+
+/** Builders compress the chunk info as the chunks, gzip aside, unless it does not become smaller. */
+function chunkInfoCompressor(row: BlobRow): BlobRow['ciCompressor'] {
+  if (row.ciCompressedSize === row.ciUncompressedSize) return 'none';
+  return row.compressor === 'lz4_block' ? row.compressor : row.ciCompressor;
 }

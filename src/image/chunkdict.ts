@@ -154,7 +154,8 @@ class KnownImages {
   /** The chunk of a row: `index` is its number if no image of this run has it. */
   chunk(row: ChunkRow, blobIndex: number, index: number): StoredChunk {
     const known = this.#chunks.get(placeKey(row.blobId, row));
-    if (known !== undefined) return { ...known, blobIndex };
+    // Its place in the file is a new one.
+    if (known !== undefined) return { ...known, blobIndex, fileOffset: undefined };
     const { crc32c, compressedSize, uncompressedSize, compressedOffset, uncompressedOffset } = row;
     const flags =
       (compressedSize === uncompressedSize ? 0 : ChunkFlag.compressed) |

@@ -71,13 +71,12 @@ export async function copyBlob(
   if (chunks.length > CHUNKS_MAX) {
     throw new ImageError('IMAGE_TOO_LARGE', `${chunks.length} chunks in one blob: at most ${CHUNKS_MAX}`);
   }
-  const out = new OutputFile(options.destination);
+  const copier = new Copier(reader, options);
   try {
-    const copier = new Copier(out, reader, options);
     await copier.copy(chunks);
     return await copier.finish();
   } finally {
-    out.discard();
+    copier.discard();
   }
 }
 
@@ -90,14 +89,14 @@ interface ReadyChunk {
 }
 
 class Copier {
-  readonly #out: OutputFile;
+  /** Made with the first chunk: what cannot be read leaves no trace. */
+  #opened: OutputFile | null = null;
   readonly #reader: BlobReader;
   readonly #options: CopiedBlobOptions;
   readonly #moved = new Map<StoredChunk, StoredChunk>();
   #uncompressedSize = 0;
 
-  constructor(out: OutputFile, reader: BlobReader, options: CopiedBlobOptions) {
-    this.#out = out;
+  constructor(reader: BlobReader, options: CopiedBlobOptions) {
     this.#reader = reader;
     this.#options = options;
   }
@@ -121,6 +120,16 @@ class Copier {
       if (turn !== undefined) await turn;
     }
     this.#options.turns.check();
+  }
+
+  /** Removes what has no name yet. */
+  discard(): void {
+    this.#opened?.discard();
+  }
+
+  get #out(): OutputFile {
+    this.#opened ??= new OutputFile(this.#options.destination);
+    return this.#opened;
   }
 
   /** Everything behind the chunks, and the name. */

@@ -108,15 +108,16 @@ describe('nydus-image compact', () => {
     },
     {
       what: 'no such blob',
-      args: ['-B', source, '-D', '/nowhere'],
+      args: ['-B', source, '-D', '/absent'],
       code: 1,
-      stderr: /blob [0-9a-f]{64}: .*nowhere/,
+      stderr: /blob [0-9a-f]{64}: .*absent/,
     },
-    { what: 'no such image', args: ['-B', '/nowhere', '-D', 'x'], code: 1, stderr: /\/nowhere/ },
+    { what: 'no such image', args: ['-B', '/absent', '-D', 'x'], code: 1, stderr: /\/absent/ },
   ])('$what: exit $code, and the message says what is wrong', ({ args, code, stderr }) => {
     const found = runImage(['compact', ...args, '-O', join(dir, 'never')]);
     expect(found.stderr).toMatch(stderr);
     expect(found.code).toBe(code);
     expect(existsSync(join(dir, 'never'))).toBe(false);
+    expect(existsSync('/absent')).toBe(false);
   });
 });
