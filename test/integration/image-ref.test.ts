@@ -1,5 +1,5 @@
 /** Images over archives that stay as they are, made by the program and seen through a nydusd process. */
-import { spawn, spawnSync } from 'node:child_process';
+import { execFileSync, spawn, spawnSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import {
   copyFileSync,
@@ -10,9 +10,10 @@ import {
   readdirSync,
   readFileSync,
   rmSync,
+  symlinkSync,
   writeFileSync,
 } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { release, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { pipeline } from 'node:stream/promises';
 import { gunzipSync } from 'node:zlib';
@@ -78,8 +79,13 @@ function build(name: string, archive: string | Buffer, ...args: string[]): Image
   return { bootstrap: found, blobDirs: [blobs] };
 }
 
-async function mount(daemon: Nydusd, name: string, { bootstrap, blobDirs }: ImagePlace): Promise<void> {
-  const cache = { type: 'blobcache', config: { work_dir: join(daemon.directory, name) } };
+async function mount(
+  daemon: Nydusd,
+  name: string,
+  { bootstrap, blobDirs }: ImagePlace,
+  workDir: string = join(daemon.directory, name),
+): Promise<void> {
+  const cache = { type: 'blobcache', config: { work_dir: workDir } };
   const device = { id: name, backend: { type: 'localfs', config: { dir: blobDirs[0] } }, cache };
   const config = JSON.stringify({ device, mode: 'direct', enable_xattr: true, digest_validate: false });
   const body = JSON.stringify({ fs_type: 'rafs', source: bootstrap, config });
@@ -190,11 +196,80 @@ describe('an image over an archive', () => {
     );
   });
 
+  test('with the cache that nydusd would make reads neither archive nor meta blob', async () => {
+    const [cache, bootstrap] = [join(dir, 'cache'), join(dir, 'cached.boot')];
+    const flags = ['-t', 'targz-ref', '--blob-cache-dir', cache, '-B', bootstrap];
+    expect(run(['create', ...flags, packed])).toEqual({ code: 0, stderr: '' });
+    // It is only looked whether the archive is there.
+    const archive = readFileSync(packed);
+    mkdirSync(join(dir, 'no-blobs'));
+    const id = createHash('sha256').update(archive).digest('hex');
+    writeFileSync(join(dir, 'no-blobs', id), Buffer.alloc(archive.length));
+    await using daemon = new Nydusd();
+    await daemon.ready();
+    await mount(daemon, 'cached', { bootstrap, blobDirs: [join(dir, 'no-blobs')] }, cache);
+    using guest = await ConnectedGuest.connect(addon, daemon.sock);
+    const root = await guest.client.walk('/cached');
+    expect(await compareWithManifest(guest.client, manifestOf('cached'), { root })).toEqual([]);
+  }, 60_000);
+
+  const real = process.env.NYDUS_FIXTURES;
+  test.skipIf(real === undefined)(
+    'has the cache files of the real nydusd (skipped when NYDUS_FIXTURES is unset)',
+    () => {
+      const cache = join(dir, 'cache-real');
+      const flags = ['-t', 'targz-ref', '--blob-cache-dir', cache, '-B', join(dir, 'real.boot')];
+      expect(run(['create', ...flags, packed])).toEqual({ code: 0, stderr: '' });
+      for (const name of readdirSync(cache).filter((each) => !each.endsWith('.chunk_map'))) {
+        const expected = readFileSync(join(real!, 'caches/v6-targz-ref', name));
+        expect(readFileSync(join(cache, name)).equals(expected), name).toBe(true);
+      }
+      expect(readdirSync(cache)).toHaveLength(3);
+    },
+  );
+
   test('of a tar without data has no blob', () => {
     const place = build('nothing', Buffer.alloc(10_240), '-t', 'targz-ref');
     expect(readdirSync(place.blobDirs[0])).toEqual([]);
   });
 });
+
+/** EROFS reads blocks of 512 bytes since Linux 6.4. */
+function kernelTakesTarfs(): boolean {
+  const [major, minor] = release().split('.').map(Number) as [number, number];
+  const erofs = readFileSync('/proc/filesystems', 'latin1').includes('\terofs\n');
+  return process.getuid?.() === 0 && existsSync('/dev/loop-control') && erofs && major * 100 + minor >= 604;
+}
+
+test.skipIf(!kernelTakesTarfs())(
+  'the kernel mounts a tarfs image with its tar (skipped unless root, with loop devices and EROFS of Linux 6.4)',
+  () => {
+    const mountpoint = join(dir, 'kernel');
+    const [tree, tar] = [join(dir, 'kernel-tree'), join(dir, 'kernel.tar')];
+    for (const each of [mountpoint, join(tree, 'dir')]) mkdirSync(each, { recursive: true });
+    for (const size of [1, 440, 512, 600, 1024, 4000])
+      symlinkSync('t'.repeat(size), join(tree, `link${size}`));
+    for (let i = 0; i < 100; i++)
+      writeFileSync(join(tree, 'dir', `${i}${'n'.repeat(i * 2)}`), 'x'.repeat(i * i));
+    execFileSync('tar', ['-C', tree, '-cf', tar, '.']);
+    const { bootstrap } = build('kernel-image', tar, '-t', 'tar-tarfs', '--chunk-size', '0x1000');
+    const loops = [bootstrap, tar].map((file) =>
+      execFileSync('losetup', ['-r', '-f', '--show', file], { encoding: 'utf8' }).trim(),
+    );
+    try {
+      execFileSync('mount', ['-t', 'erofs', '-o', `ro,device=${loops[1]}`, loops[0]!, mountpoint]);
+      try {
+        expect(
+          spawnSync('diff', ['-r', '--no-dereference', tree, mountpoint], { encoding: 'utf8' }).stdout,
+        ).toBe('');
+      } finally {
+        execFileSync('umount', [mountpoint]);
+      }
+    } finally {
+      execFileSync('losetup', ['-d', ...loops]);
+    }
+  },
+);
 
 describe('what is refused, and leaves nothing', () => {
   const out = (): string[] => ['-B', join(dir, 'refused.boot'), '-D', join(dir, 'refused')];
@@ -213,6 +288,8 @@ describe('what is refused, and leaves nothing', () => {
     ['tar-tarfs', ['--features', 'blob-toc'], '--features blob-toc'],
     ['tar-tarfs', ['--aligned-chunk'], '--aligned-chunk'],
     ['tar-tarfs', ['--encrypt'], '--encrypt'],
+    ['tar-tarfs', ['--parent-bootstrap', packed], '--parent-bootstrap'],
+    ['tar-tarfs', ['--chunk-dict', packed], '--chunk-dict'],
     ['stargz_index', ['-v', '5', '--blob-id', 'x', '--blob-data-size', '10'], '--fs-version 5'],
   ])('--type %s with %j', (type, flags, named) => {
     const result = run(['create', '-t', type, ...flags, ...out(), packed]);

@@ -74,7 +74,7 @@ function checkFlags(type: ArchiveType, flags: CreateFlags, common: Common): void
     [common.encrypt, '--encrypt'],
     [common.batchSize > 0, '--batch-size'],
     [common.blobOffset > 0, '--blob-offset'],
-    [flags.blobCacheDir !== undefined, '--blob-cache-dir'],
+    [flags.blobCacheDir !== undefined && type !== 'targz-ref', '--blob-cache-dir'],
     [isRef && common.blobId !== undefined, '--blob-id'],
     [isTarfs && flags.blob !== undefined, '--blob'],
     [isTarfs && isInline(flags), '--blob-inline-meta'],

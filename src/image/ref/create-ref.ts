@@ -3,6 +3,7 @@ import { BlobFeature } from '../../wire/rafs/flags.ts';
 import { digestArray, type ImageBlob, PLAIN_BLOB } from '../blob.ts';
 import { BlobSections } from '../blob-sections.ts';
 import { type Destination, OutputFile } from '../blob-writer.ts';
+import { CacheFiles } from '../cache-files.ts';
 import { type CreateOptions, type CreateResult, LAYER, loadEarlier, type Progress } from '../create.ts';
 import type { BlobTable } from '../dict.ts';
 import type { LoadedImage } from '../load.ts';
@@ -19,7 +20,14 @@ import { RefStore } from './ref-store.ts';
 export interface RefOutput
   extends Pick<
     CreateOptions,
-    'chunkSize' | 'explicitUidGid' | 'prefetchPatterns' | 'whiteoutSpec' | 'parent' | 'chunkDict' | 'blobs'
+    | 'chunkSize'
+    | 'explicitUidGid'
+    | 'prefetchPatterns'
+    | 'whiteoutSpec'
+    | 'parent'
+    | 'chunkDict'
+    | 'blobs'
+    | 'cacheDir'
   > {
   /** Where the bootstrap goes; null: to the end of the meta blob. */
   readonly bootstrap: Destination | null;
@@ -45,11 +53,13 @@ export async function createRef(options: RefOptions): Promise<CreateResult> {
   const turns = new Turns(options.signal);
   const { parent, table } = await loadRefEarlier(options);
   const source = await openArchive(openByteSource(options.archive, options.signal));
+  const cache = options.cacheDir === undefined ? null : new CacheFiles(options.cacheDir);
   try {
     const data = new RefStore(source, {
       chunkSize: options.chunkSize,
       turns,
       earlier: table,
+      onStore: (chunk, bytes) => cache?.addChunk(chunk, bytes),
       onChunk: (bytes) => {
         progress.bytes += bytes;
         options.onProgress?.(progress);
@@ -57,8 +67,9 @@ export async function createRef(options: RefOptions): Promise<CreateResult> {
     });
     const root = await readArchive(source, data, options, progress, turns);
     const tree = numberTree(root, parent, options);
-    return await writeRefImage({ tree, table, data }, source.finish(), options);
+    return await writeRefImage({ tree, table, data, cache }, source.finish(), options);
   } finally {
+    cache?.discard();
     source.close();
   }
 }
@@ -83,6 +94,8 @@ export interface RefImage {
   readonly tree: NumberedTree;
   readonly table: BlobTable;
   readonly data: RefData;
+  /** Gets all of the data, so that nothing has to be fetched. */
+  readonly cache?: CacheFiles | null;
 }
 
 /** Writes meta blob and bootstrap. `archive`: size and id of what the data is in. */
@@ -95,7 +108,12 @@ export async function writeRefImage(
   const out = new OutputFile(options.metaBlob);
   try {
     const features = featuresOf(data, options);
-    const sections = new BlobSections(out, { features, compressor: 'zstd', cipher: null });
+    const sections = new BlobSections(out, {
+      features,
+      compressor: 'zstd',
+      cipher: null,
+      onChunkInfo: (bytes, header) => image.cache?.addChunkInfo(bytes, header),
+    });
     const isEmpty = data.chunks.length === 0;
     const chunkInfo = isEmpty ? {} : await sections.chunkInfo(refChunkInfo(data), digestArray(data.chunks));
     const blob: ImageBlob = {
@@ -109,6 +127,7 @@ export async function writeRefImage(
       compressor: 'gzip',
       digester: 'sha256',
     };
+    if (!isEmpty) image.cache?.seal(data.uncompressedSize, data.chunks.length);
     const own = isEmpty ? null : blob;
     const write = options.bootstrap === null ? writeInlined : writeBeside;
     return await write(image, own, archive.digest, { out, sections }, options);
@@ -155,7 +174,10 @@ async function writeBeside(
   const bytes = encodeRefBootstrap(image.tree, blobs, options, 'ref');
   let metaBlobPath: string | undefined;
   const path = writeFile(options.bootstrap!, bytes, () => {
-    if (row !== null) metaBlobPath = resolve(out.finish().path);
+    if (row === null) return;
+    const made = out.finish();
+    if (options.cacheDir === undefined) metaBlobPath = resolve(made.path);
+    image.cache?.finish(row.id);
   });
   const blobIds = blobs.map(({ id }) => id);
   return { ...refResult(image, { blobIds, own: row }, { path, size: bytes.length }), metaBlobPath };

@@ -20,6 +20,8 @@ export interface RefStoreOptions {
   readonly turns: Turns;
   readonly onChunk?: (bytes: number) => void;
   readonly earlier: EarlierChunks;
+  /** Called for each distinct chunk. */
+  readonly onStore?: (chunk: StoredChunk, bytes: Buffer) => void;
 }
 
 const BLOCK = 4096;
@@ -98,6 +100,7 @@ export class RefStore implements FileStore, RefData {
     const withCrc = !isCompressed && crc !== 0 ? { flags: ChunkInfoFlag.hasCrc32c, dataLow: crc } : {};
     this.infos.push({ ...sizes, ...place, ...withCrc });
     this.chunks.push(chunk);
+    this.#options.onStore?.(chunk, bytes);
     this.#known.set(key, chunk);
     this.uncompressedSize += Math.ceil(bytes.length / BLOCK) * BLOCK;
     return chunk;
