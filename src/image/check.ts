@@ -10,6 +10,7 @@ import { TreeCheckV6 } from './check-v6.ts';
 import { debugText } from './debug-text.ts';
 import { EntryReader } from './entry-text.ts';
 import { imageOf, type WalkEntry, walkTree } from './tree-walk.ts';
+import { Turns } from './turns.ts';
 
 /** What each version has beyond what the reader checks. */
 export interface TreeCheck {
@@ -57,7 +58,7 @@ export async function checkImage(options: CheckOptions): Promise<CheckReport> {
   const faults = new Faults();
   const notes: string[] = [];
   const image = imageOf(bootstrap);
-  const tree = checkTree(bootstrap, image, path, faults);
+  const tree = await checkTree(bootstrap, image, path, faults, new Turns(signal));
   // Records that break rules would only be reported again by the blobs they point into.
   if (source !== null && faults.count === 0) {
     const checker = new BlobChecker({
@@ -77,7 +78,13 @@ export async function checkImage(options: CheckOptions): Promise<CheckReport> {
   return { faults: faults.list, faultCount: faults.count, notes };
 }
 
-function checkTree(bootstrap: Bootstrap, image: Image, path: string, faults: Faults): TreeCheck {
+async function checkTree(
+  bootstrap: Bootstrap,
+  image: Image,
+  path: string,
+  faults: Faults,
+  turns: Turns,
+): Promise<TreeCheck> {
   const tree =
     bootstrap.version === 5
       ? new TreeCheckV5(bootstrap, path, faults)
@@ -90,6 +97,8 @@ function checkTree(bootstrap: Bootstrap, image: Image, path: string, faults: Fau
     entries++;
     reached.add(entry.lo);
     tree.entry(entry);
+    const pause = turns.next();
+    if (pause !== undefined) await pause;
   }
   // What was left out because it is damaged is missing in the counts, too.
   if (faults.count === 0) checkCounts(bootstrap, entries, reached, faults);
