@@ -1,6 +1,6 @@
 /** Flags and output that the commands which copy chunks into new blobs have in common. */
 import { type Command, Option } from 'commander';
-import type { BlobSource } from '../../blob/source.ts';
+import type { BlobSource } from '../../image/blob-source.ts';
 import type { CopyProgress } from '../../image/compact-blob.ts';
 import { blobSource } from './bootstrap-options.ts';
 import { mebibytes } from './common.ts';
