@@ -147,7 +147,7 @@ describe('a build of a tar that fails', () => {
   test('because it is none says so, before anything is made', () => {
     const place = placeOf('none');
     for (const [source, message] of [
-      [dir, `${dir}: neither a file`],
+      [dir, `${dir}: a tar archive is read from a file`],
       [join(dir, 'absent'), 'absent: ENOENT'],
       [program, 'no tar archive'],
       ['/dev/null', '/dev/null: empty'],

@@ -1,5 +1,6 @@
 import { closeSync, constants, fstatSync, openSync, read, readSync } from 'node:fs';
 import { Socket } from 'node:net';
+import { isatty } from 'node:tty';
 import { createGunzip } from 'node:zlib';
 import { ImageError, reason } from '../error.ts';
 
@@ -40,12 +41,12 @@ export function openByteSource(path: Buffer, signal?: AbortSignal): ByteSource {
     const stats = fstatSync(fd);
     if (stats.isFile()) return new FileSource(fd, name);
     if (stats.isFIFO() || stats.isSocket()) return new PipeSource(fd, name, signal);
-    if (stats.isCharacterDevice()) return new DeviceSource(fd, name);
+    if (stats.isCharacterDevice() && !isatty(fd)) return new DeviceSource(fd, name);
     closeSync(fd);
   } catch (cause) {
     throw new ImageError('IMAGE_UNREADABLE', `${name}: ${reason(cause)}`, { cause });
   }
-  const rule = 'neither a file nor a fifo nor a character device, of which a tar archive is read';
+  const rule = 'a tar archive is read from a file, a named pipe or a character device that is no terminal';
   throw new ImageError('IMAGE_BAD_SOURCE', `${name}: ${rule}`);
 }
 

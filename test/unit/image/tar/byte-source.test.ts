@@ -68,8 +68,11 @@ describe('a source', () => {
     expect(await openByteSource(Buffer.from('/dev/null')).next()).toBeNull();
   });
 
-  test('is neither a directory nor absent, and says which', () => {
-    expect(() => openByteSource(Buffer.from(dir))).toThrow(`${dir}: neither a file`);
+  test('is neither a directory nor a terminal nor absent, and says which', () => {
+    expect(() => openByteSource(Buffer.from('/dev/ptmx'))).toThrow(
+      '/dev/ptmx: a tar archive is read from a file',
+    );
+    expect(() => openByteSource(Buffer.from(dir))).toThrow(`${dir}: a tar archive is read from a file`);
     expect(() => openByteSource(Buffer.from(join(dir, 'none')))).toThrow(/none: ENOENT/);
   });
 
