@@ -195,7 +195,8 @@ interface Counted {
 
 async function count(path: string): Promise<Counted> {
   const bootstrap = await readBootstrap(path);
-  const image = imageOf(bootstrap, true);
+  const image = imageOf(bootstrap);
+  const digests = imageOf(bootstrap, true);
   const reader = new EntryReader(bootstrap, image);
   const info = noInfo();
   const chunks = new Map<string, Chunk & { directory: number }>();
@@ -205,6 +206,7 @@ async function count(path: string): Promise<Counted> {
     throw new ImageError('IMAGE_DAMAGED', `${path}: ${debugText(at)} (inode ${lo}): ${fault}`);
   };
   for (const entry of walkTree(bootstrap, image, refuse)) {
+    if (entry.isFirst && digests.check(entry.lo) !== 0) refuse(entry.path(), entry.lo, digests.fault);
     const type = entry.mode & S_IFMT;
     if (type === S_IFDIR) directories[entry.depth] = info.dirs++;
     else if (type === S_IFLNK) info.symlinks++;

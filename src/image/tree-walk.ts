@@ -91,6 +91,8 @@ class Walk implements WalkEntry {
   readonly #entry = new DirectoryAt();
   readonly #attr = new Attr();
   #bytesLeft: number;
+  /** v5: entries of the inode table that no directory had yet. */
+  #childrenLeft: number;
   lo = 0;
   parentLo = 0;
   name: Uint8Array = ROOT_NAME;
@@ -104,6 +106,7 @@ class Walk implements WalkEntry {
     this.#image = image;
     this.#report = report;
     this.#bytesLeft = bootstrap.bytes.length;
+    this.#childrenLeft = bootstrap.version === 5 ? bootstrap.superblock.inodeTableEntries : 0;
   }
 
   path(): Buffer {
@@ -206,11 +209,19 @@ class Walk implements WalkEntry {
     if (names > 0 && names >= this.#attr.nlink)
       return this.#refuse(`more names than its nlink = ${this.#attr.nlink}`);
     if (this.isFirst || version === 5) this.#bytesLeft -= this.#claim(lo);
+    if (!this.#takesOwnChildren()) return this.#refuse('directories that share children');
     if (this.#bytesLeft < 0)
       return this.#refuse('inodes that overlap: they claim more bytes than the bootstrap has');
     this.#names.set(lo, names + 1);
     if (version === 5) this.#records.add(at);
     return true;
+  }
+
+  /** v5: a directory's children are a range of the inode table, which no other may have. */
+  #takesOwnChildren(): boolean {
+    if (this.#bootstrap.version === 6 || (this.mode & S_IFMT) !== S_IFDIR) return true;
+    this.#childrenLeft -= this.#bootstrap.view.getUint32(this.at + InodeV5.childCount, true);
+    return this.#childrenLeft >= 0;
   }
 
   #refuse(fault: string): false {

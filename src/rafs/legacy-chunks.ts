@@ -1,5 +1,6 @@
 import { readU64 } from '../wire/rafs/bytes.ts';
 import { ChunkRecordLayout } from '../wire/rafs/chunk.ts';
+import { check } from '../wire/rafs/error.ts';
 import { BlobFeature, CHUNKS_PER_BLOB_MAX } from '../wire/rafs/flags.ts';
 import type { BlobRow, BootstrapV5 } from './bootstrap.ts';
 import { ImageV5 } from './image-v5.ts';
@@ -13,8 +14,14 @@ export function withLegacyChunks(bootstrap: BootstrapV5): BootstrapV5 {
     return bootstrap;
   const chunks = bootstrap.blobs.map(() => new Map<number, { end: number; compressedEnd: number }>());
   const image = new ImageV5(bootstrap, false);
+  // Inodes that overlap could claim the same records again and again.
+  const most = Math.floor(bootstrap.bytes.length / ChunkRecordLayout.size);
+  let count = 0;
   for (let lo = 1; lo <= bootstrap.superblock.inodeTableEntries; lo++) {
-    image.eachChunkRecord(lo, (at) => collect(bootstrap.view, at, chunks));
+    image.eachChunkRecord(lo, (at) => {
+      if (++count > most) check(false, 'RAFS_BAD_TABLE', 'chunk records', count, `room for ${most}`);
+      collect(bootstrap.view, at, chunks);
+    });
   }
   return {
     ...bootstrap,

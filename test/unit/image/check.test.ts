@@ -250,6 +250,31 @@ describe('a hostile bootstrap', () => {
     expect(performance.now() - started).toBeLessThan(10_000);
   }, 20_000);
 
+  test('directories that claim the same children are refused before their digests are computed', async () => {
+    const image = new DamagedImage('v5-zstd-sha256');
+    const entries = image.bootstrap.superMeta.inode_table_entries;
+    for (const path of ['/bin', '/deep', '/dup']) {
+      const { at, lo } = image.entry(path);
+      image.view.setUint32(at + InodeV5.childIndex, lo + 1, true);
+      image.view.setUint32(at + InodeV5.childCount, entries - lo, true);
+    }
+    const { faults } = await image.check();
+    expect(faults.join('\n')).toMatch(/^"\/bin" \(inode 2\): directories that share children$/m);
+  });
+
+  test('without chunk numbers, whose inodes claim the same chunk records, is refused', () => {
+    const image = new DamagedImage('v5-zstd-sha256');
+    const { view, bootstrap } = image;
+    view.setUint32(SuperblockV5.extBlobTableEntries, 0, true);
+    for (let i = 0; i < 100; i++) {
+      const { at } = image.entry(`/many/f${String(i).padStart(4, '0')}`);
+      view.setUint32(at + InodeV5.childCount, Math.floor((bootstrap.bytes.length - at - 400) / 80), true);
+    }
+    expect(() => openBootstrap(view.buffer as ArrayBuffer, 'hostile')).toThrow(
+      /chunk records = \d+: room for \d+$/,
+    );
+  });
+
   test('millions of faults are counted, the first are told', async () => {
     const image = new DamagedImage('v6-zstd-blake3');
     const { chunk_table_offset: table, chunk_table_size: size } = image.bootstrap.superMeta;
