@@ -2,6 +2,7 @@ import { CHUNK_INFO_V2_SIZE, type ChunkInfoV2, encodeChunkInfoV2 } from '../../w
 import { BlobFeature } from '../../wire/rafs/flags.ts';
 import type { ChunkInfoBytes } from '../blob-sections.ts';
 import type { StoredChunk } from '../chunker.ts';
+import type { ZranSlices } from './zran.ts';
 
 /** What is known of an archive's chunks. */
 export interface RefData {
@@ -9,7 +10,7 @@ export interface RefData {
   readonly chunks: readonly StoredChunk[];
   readonly infos: readonly ChunkInfoV2[];
   /** Where a gzip archive can be inflated; null where each chunk stands for itself. */
-  readonly slices: { readonly count: number; encode(): Buffer } | null;
+  readonly slices: Pick<ZranSlices, 'count' | 'size' | 'encode'> | null;
   /** Bytes of the uncompressed image, padding included. */
   readonly uncompressedSize: number;
   /** Chunks met again, and their bytes. */
@@ -25,19 +26,19 @@ export function refFeatures(data: RefData): number {
 
 /** Chunk info of an archive: entries, then for gzip the slices with their dictionaries. */
 export function refChunkInfo(data: RefData): ChunkInfoBytes {
-  const entries = Buffer.alloc(data.chunks.length * CHUNK_INFO_V2_SIZE);
-  const view = new DataView(entries.buffer, entries.byteOffset, entries.length);
-  const infos = data.infos;
-  for (const [i, info] of infos.entries()) encodeChunkInfoV2(view, i * CHUNK_INFO_V2_SIZE, info);
+  const { slices, infos } = data;
   const count = data.chunks.length;
-  if (data.slices === null)
-    return { bytes: entries, count, contextOffset: 0, contextSize: 0, contextCount: 0 };
-  const contexts = data.slices.encode();
+  const entries = count * CHUNK_INFO_V2_SIZE;
+  const bytes = Buffer.alloc(entries + (slices?.size ?? 0));
+  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.length);
+  for (const [i, info] of infos.entries()) encodeChunkInfoV2(view, i * CHUNK_INFO_V2_SIZE, info);
+  if (slices === null) return { bytes, count, contextOffset: 0, contextSize: 0, contextCount: 0 };
+  slices.encode(bytes, entries);
   return {
-    bytes: Buffer.concat([entries, contexts]),
+    bytes,
     count,
-    contextOffset: entries.length,
-    contextSize: contexts.length,
-    contextCount: data.slices.count,
+    contextOffset: entries,
+    contextSize: slices.size,
+    contextCount: slices.count,
   };
 }

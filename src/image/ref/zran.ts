@@ -1,3 +1,4 @@
+import { constants, zstdCompressSync, zstdDecompressSync } from 'node:zlib';
 import { ZranContext } from '../../wire/blob-meta.ts';
 import { writeU64 } from '../../wire/rafs/bytes.ts';
 import type { GzipPosition, InflateStart } from './gzip-source.ts';
@@ -25,10 +26,15 @@ export interface ZranChunk {
 }
 
 /** A slice of a gzip file that can be inflated on its own, from the start of a deflate block. */
-interface Slice extends InflateStart {
+interface Slice extends Omit<InflateStart, 'dictionary'> {
   inLength: number;
   outLength: number;
+  /** Compressed until it is written: a large layer has thousands of 32 KiB. */
+  readonly packedDictionary: Buffer;
+  readonly dictionarySize: number;
 }
+
+const ZSTD_FASTEST = { params: { [constants.ZSTD_c_compressionLevel]: 1 } };
 
 /**
  * Cuts a gzip file into slices while the chunks of a tar in it are read: `begin`, then exactly the chunk's bytes, then
@@ -37,6 +43,7 @@ interface Slice extends InflateStart {
 export class ZranSlices {
   readonly #inflating: Inflating;
   readonly #slices: Slice[] = [];
+  #size = 0;
   /** Block boundary that was reached last when the current slice was opened. */
   #boundary = -1;
   #chunkStart: GzipPosition = { totalIn: 0, totalOut: 0, boundaryIn: 0 };
@@ -49,6 +56,11 @@ export class ZranSlices {
     return this.#slices.length;
   }
 
+  /** Bytes of all contexts and dictionaries. */
+  get size(): number {
+    return this.#size;
+  }
+
   /** Before a chunk is read: decides whether the current slice takes it. `chunkSize` is that of the image. */
   begin(chunkSize: number): void {
     const position = this.#inflating.state;
@@ -57,7 +69,8 @@ export class ZranSlices {
       current === undefined ||
       (position.boundaryIn !== this.#boundary && isFull(current, position, chunkSize))
     ) {
-      this.#slices.push({ ...this.#inflating.start(), inLength: 0, outLength: 0 });
+      this.#slices.push(sliceFrom(this.#inflating.start()));
+      this.#size += ZranContext.size + this.#slices.at(-1)!.dictionarySize;
       this.#boundary = position.boundaryIn;
     }
     this.#chunkStart = position;
@@ -84,26 +97,32 @@ export class ZranSlices {
     return this.#slices.at(-1)!;
   }
 
-  /** All contexts, then all dictionaries, as they stand behind the chunk-info entries. */
-  encode(): Buffer {
+  /** Writes all contexts, then all dictionaries, as they stand behind the chunk-info entries, to `size` bytes from `start`. */
+  encode(into: Buffer, start: number): void {
     const Z = ZranContext;
-    const head = Buffer.alloc(this.#slices.length * Z.size);
-    const view = new DataView(head.buffer, head.byteOffset, head.length);
+    const view = new DataView(into.buffer, into.byteOffset, into.length);
+    const dictionaries = start + this.#slices.length * Z.size;
     let dictionaryOffset = 0;
     for (const [i, slice] of this.#slices.entries()) {
-      const at = i * Z.size;
+      const at = start + i * Z.size;
       writeU64(view, at + Z.inOffset, slice.inOffset);
       writeU64(view, at + Z.outOffset, slice.outOffset);
       writeU64(view, at + Z.dictOffset, dictionaryOffset);
       view.setUint32(at + Z.inLength, slice.inLength, true);
       view.setUint32(at + Z.outLength, slice.outLength, true);
-      view.setUint32(at + Z.dictSize, slice.dictionary.length, true);
+      view.setUint32(at + Z.dictSize, slice.dictionarySize, true);
       view.setUint8(at + Z.byte, slice.byte);
       view.setUint8(at + Z.bits, slice.bits);
-      dictionaryOffset += slice.dictionary.length;
+      if (slice.dictionarySize > 0)
+        zstdDecompressSync(slice.packedDictionary).copy(into, dictionaries + dictionaryOffset);
+      dictionaryOffset += slice.dictionarySize;
     }
-    return Buffer.concat([head, ...this.#slices.map((slice) => slice.dictionary)]);
   }
+}
+
+function sliceFrom({ dictionary, ...start }: InflateStart): Slice {
+  const packedDictionary = dictionary.length === 0 ? dictionary : zstdCompressSync(dictionary, ZSTD_FASTEST);
+  return { ...start, inLength: 0, outLength: 0, packedDictionary, dictionarySize: dictionary.length };
 }
 
 /** A slice is full when it has half the compressed or all the plain bytes it may have, or before a gap as large as itself. */
