@@ -35,20 +35,24 @@ export async function hashRanges(
   signal?: AbortSignal,
 ): Promise<Buffer> {
   const hash = createHash('sha256');
-  for await (const part of windows(source, objectId, ranges, signal)) hash.update(part);
+  const window = Buffer.allocUnsafeSlow(WINDOW_BYTES);
+  for await (const part of windows(source, objectId, ranges, signal, window)) hash.update(part);
   return hash.digest();
 }
 
+/** The bytes of the ranges, in order; each part in `window` if it is given, or else in a buffer of its own. */
 async function* windows(
   source: BlobSource,
   objectId: string,
   ranges: readonly Range[],
   signal: AbortSignal | undefined,
+  window?: Buffer,
 ): AsyncGenerator<Uint8Array> {
   for (const { offset, size } of ranges) {
     for (let done = 0; done < size; ) {
       if (signal?.aborted) throw new ImageError('IMAGE_ABORTED', 'interrupted');
-      const part = Buffer.allocUnsafeSlow(Math.min(WINDOW_BYTES, size - done));
+      const length = Math.min(WINDOW_BYTES, size - done);
+      const part = window?.subarray(0, length) ?? Buffer.allocUnsafeSlow(length);
       await source.read(objectId, offset + done, part);
       yield part;
       done += part.length;
