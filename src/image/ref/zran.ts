@@ -1,4 +1,4 @@
-import { constants, zstdCompressSync, zstdDecompressSync } from 'node:zlib';
+import { compressSync, uncompressSync } from 'lz4-napi';
 import { ZranContext } from '../../wire/blob-meta.ts';
 import { writeU64 } from '../../wire/rafs/bytes.ts';
 import type { GzipPosition, InflateStart } from './gzip-source.ts';
@@ -33,8 +33,6 @@ interface Slice extends Omit<InflateStart, 'dictionary'> {
   readonly packedDictionary: Buffer;
   readonly dictionarySize: number;
 }
-
-const ZSTD_FASTEST = { params: { [constants.ZSTD_c_compressionLevel]: 1 } };
 
 /**
  * Cuts a gzip file into slices while the chunks of a tar in it are read: `begin`, then exactly the chunk's bytes, then
@@ -114,14 +112,14 @@ export class ZranSlices {
       view.setUint8(at + Z.byte, slice.byte);
       view.setUint8(at + Z.bits, slice.bits);
       if (slice.dictionarySize > 0)
-        zstdDecompressSync(slice.packedDictionary).copy(into, dictionaries + dictionaryOffset);
+        uncompressSync(slice.packedDictionary).copy(into, dictionaries + dictionaryOffset);
       dictionaryOffset += slice.dictionarySize;
     }
   }
 }
 
 function sliceFrom({ dictionary, ...start }: InflateStart): Slice {
-  const packedDictionary = dictionary.length === 0 ? dictionary : zstdCompressSync(dictionary, ZSTD_FASTEST);
+  const packedDictionary = dictionary.length === 0 ? dictionary : compressSync(dictionary);
   return { ...start, inLength: 0, outLength: 0, packedDictionary, dictionarySize: dictionary.length };
 }
 
