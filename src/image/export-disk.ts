@@ -6,6 +6,8 @@ import { ImageError, reason } from './error.ts';
 
 /** Zeros of this size and alignment become holes. */
 const HOLE_BYTES = 4096;
+/** Node takes less than 2 GiB at a time; a bootstrap may be larger. */
+const WRITE_BYTES_MAX = 1 << 30;
 const ZEROS = Buffer.alloc(1 << 20);
 
 /**
@@ -98,7 +100,8 @@ export class DiskOutput {
 
   async #writeAll(bytes: Uint8Array, offset: number): Promise<void> {
     for (let done = 0; done < bytes.length; ) {
-      const { bytesWritten } = await this.file.write(bytes, done, bytes.length - done, offset + done);
+      const size = Math.min(bytes.length - done, WRITE_BYTES_MAX);
+      const { bytesWritten } = await this.file.write(bytes, done, size, offset + done);
       done += bytesWritten;
     }
   }

@@ -5,6 +5,7 @@ import { Socket } from 'node:net';
 import { basename, dirname, join, resolve } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { promisify } from 'node:util';
+import { growPipe } from '../native/libc.ts';
 import { ImageError, reason } from './error.ts';
 
 const writeFd = promisify(write);
@@ -141,6 +142,7 @@ class PipeSink implements Sink {
   readonly #socket: Socket;
 
   constructor(fd: number, signal: AbortSignal | undefined) {
+    growPipe(fd, BUFFER_BYTES);
     this.#socket = new Socket({ fd, readable: false, writable: true });
     // Errors reach whoever writes; that of an abort nobody.
     this.#socket.on('error', () => {});

@@ -140,6 +140,7 @@ class Unpacker {
   #entryOf(node: ImageNode, linkOf: Buffer | null): TarEntry {
     const type = linkOf === null ? this.#typeOf(node) : TarType.link;
     const special = type === TarType.character || type === TarType.block;
+    if (type === TarType.symlink && node.target.includes(0)) this.#damaged(node, 'a link target with a NUL');
     return {
       type,
       name: entryName(node),

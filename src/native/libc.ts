@@ -6,6 +6,7 @@ import { SystemError } from './index.ts';
 interface Libc {
   getrlimit(resource: number, limits: BigUint64Array): number;
   setrlimit(resource: number, limits: BigUint64Array): number;
+  fcntl(fd: number, command: number, type: 'int', value: number): number;
   errno(): number;
 }
 
@@ -19,6 +20,7 @@ function libc(): Libc {
   loaded = {
     getrlimit: declare('int getrlimit(int resource, uint64_t *limits)'),
     setrlimit: declare('int setrlimit(int resource, const uint64_t *limits)'),
+    fcntl: declare('int fcntl(int fd, int command, ...)'),
     errno: () => koffi.errno(),
   };
   return loaded;
@@ -50,4 +52,11 @@ export function raiseOpenFilesLimit(wanted: number): OpenFilesLimit {
   // Beyond the hard limit only a privileged process comes; any other gets as far as that limit.
   if (target <= hard || set(target) < 0) check(set(hard), 'setrlimit');
   return { soft: Number(limits[0]), hard: Number(limits[1]) };
+}
+
+const F_SETPIPE_SZ = 1031;
+
+/** Lets a pipe hold `bytes` before its writer waits; one that may not be so large stays as it is. fcntl(2). */
+export function growPipe(fd: number, bytes: number): void {
+  libc().fcntl(fd, F_SETPIPE_SZ, 'int', bytes);
 }

@@ -1,9 +1,9 @@
 import { readFileSync } from 'node:fs';
 import { basename, join } from 'node:path';
 import { Command, InvalidArgumentError, Option } from 'commander';
+import { localBlobs } from '../../image/blob-source.ts';
 import { reason } from '../../image/error.ts';
 import { type ExportResult, exportDisk, type VerityResult } from '../../image/export.ts';
-import { LocalfsSource } from '../../source/localfs.ts';
 import { abortOnSignals, logFileOption, logLevelOption, mebibytes, say } from './common.ts';
 import { copyProgress, endProgress } from './copy-options.ts';
 
@@ -65,7 +65,7 @@ function parseThreads(text: string): number {
 async function runExport(flags: ExportFlags, command: Command): Promise<void> {
   const started = performance.now();
   const { bootstrap, dir, output } = placesOf(flags, command);
-  const source = new LocalfsSource({ dir });
+  const source = localBlobs(dir);
   try {
     const result = await exportDisk({
       bootstrap,

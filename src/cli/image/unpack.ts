@@ -1,7 +1,6 @@
 import { Command, Option } from 'commander';
-import type { BlobSource } from '../../blob/source.ts';
+import { type BlobSource, localBlobs } from '../../image/blob-source.ts';
 import { type UnpackResult, unpack } from '../../image/unpack.ts';
-import { LocalfsSource } from '../../source/localfs.ts';
 import { bootstrapPath, logFileOption } from './bootstrap-options.ts';
 import { abortOnSignals, logLevelOption, mebibytes, say } from './common.ts';
 import {
@@ -74,7 +73,7 @@ async function runUnpack(argument: string | undefined, flags: UnpackFlags, comma
 }
 
 async function blobSource(flags: UnpackFlags): Promise<BlobSource> {
-  if (flags.blob !== undefined) return new LocalfsSource({ blob_file: flags.blob });
+  if (flags.blob !== undefined) return localBlobs({ blob_file: flags.blob });
   const { blobDir, backendType } = flags;
   if (blobDir === undefined && backendType === undefined)
     throw new Error('--blob, --blob-dir or --backend-type must be specified');
