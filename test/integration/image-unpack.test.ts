@@ -102,8 +102,10 @@ describe('the output of unpack', () => {
   });
 
   test('a reader that goes away is an error, not a hang', () => {
+    // More than a pipe holds.
+    const large = sourceOf(FIXTURES, 'v6-zstd-blake3');
     const script = `"$0" unpack -D "$1" --output - "$2" | head -c 100 >/dev/null; echo "\${PIPESTATUS[0]}"`;
-    const { stdout, stderr } = spawnSync('bash', ['-c', script, PROGRAM, blobs, boot], { encoding: 'utf8' });
+    const { stdout, stderr } = spawnSync('bash', ['-c', script, PROGRAM, blobs, large], { encoding: 'utf8' });
     expect(stdout).toBe('1\n');
     expect(stderr).toContain('EPIPE');
   });
