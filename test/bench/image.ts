@@ -118,6 +118,17 @@ function prepare(work: string): { tree: string; tar: string } {
   return { tree, tar };
 }
 
+/**
+ * Makes runs alike: what the one before left to be written is written, and memory for the next one's files has just been in use, since a VM
+ * may have given unused memory back to its host, and gets it again page by page.
+ */
+function settle(work: string): void {
+  const scratch = join(work, 'scratch');
+  spawnSync('dd', ['if=/dev/zero', `of=${scratch}`, 'bs=1M', 'count=1200', 'status=none']);
+  rmSync(scratch, { force: true });
+  spawnSync('sync');
+}
+
 async function main(): Promise<void> {
   const { values } = parseArgs({
     options: {
@@ -139,6 +150,7 @@ async function main(): Promise<void> {
       for (const name of ['out-nydus-image', 'out-other'])
         rmSync(join(values.work, name), { recursive: true, force: true });
       mkdirSync(join(values.work, 'out-other'), { recursive: true });
+      settle(values.work);
       results.get(row)!.push(await measure(row.command));
     }
   }
