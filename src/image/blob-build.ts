@@ -93,7 +93,11 @@ export class BlobBuild {
   /** Puts the bootstrap behind the data, whatever data there is. */
   async inlineBootstrap(bytes: Buffer): Promise<void> {
     this.#open();
+    const { fsVersion, blobToc } = this.#options;
+    const isAlone = this.#sections === null;
     const sections = this.#sections ?? this.#startSections(this.#features(this.chunker));
+    // At the start of the file, as the original leaves it, a v6 bootstrap is taken for the whole file and refused for its size.
+    if (isAlone && fsVersion === 6 && !blobToc) sections.data(0);
     await sections.bootstrap(bytes);
   }
 
