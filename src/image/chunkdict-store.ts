@@ -1,6 +1,6 @@
 import { existsSync, rmSync } from 'node:fs';
 import { DatabaseSync, type SQLOutputValue } from 'node:sqlite';
-import { compressors } from '../wire/rafs/flags.ts';
+import { CHUNK_SIZE_MAX, compressors } from '../wire/rafs/flags.ts';
 import type { ChunkRow } from './chunkdict-select.ts';
 import { ImageError, reason } from './error.ts';
 
@@ -31,6 +31,8 @@ const INSERT_BLOB = `INSERT INTO blob (blob_id, blob_compressed_size, blob_uncom
   blob_meta_ci_compressed_size, blob_meta_ci_uncompressed_size, blob_meta_ci_offset) VALUES (?, ?, ?, ?, ?, ?, ?)`;
 
 const SIZE_MAX = 2 ** 44;
+/** What does not compress may become a little larger; the slice of a gzip stream that a chunk is in, much. */
+const STORED_SIZE_MAX = 2 ** 32 - 1;
 const DIGEST_HEX = /^[0-9a-f]{64}$/;
 /** Room of an id in a v6 table. */
 const BLOB_ID_BYTES_MAX = 64;
@@ -144,8 +146,8 @@ function chunkOf(row: Row): ChunkRow {
     blobId: idOf(row, 'chunk_blob_id'),
     digest: digestOf(row, 'chunk_digest'),
     crc32c: numberOf(row, 'chunk_crc32', 2 ** 32 - 1),
-    compressedSize: numberOf(row, 'chunk_compressed_size', 2 ** 32 - 1),
-    uncompressedSize: numberOf(row, 'chunk_uncompressed_size', 2 ** 32 - 1),
+    compressedSize: numberOf(row, 'chunk_compressed_size', STORED_SIZE_MAX),
+    uncompressedSize: numberOf(row, 'chunk_uncompressed_size', CHUNK_SIZE_MAX),
     compressedOffset: numberOf(row, 'chunk_compressed_offset', SIZE_MAX),
     uncompressedOffset: numberOf(row, 'chunk_uncompressed_offset', SIZE_MAX),
   };

@@ -43,8 +43,9 @@ export interface ChunkdictResult {
 const FILE_NAME = 'chunkdict';
 const MODE = 0o660;
 const ROOT_OWNER = 1000;
+const BLOCK_SIZE = 4096;
 /** Blobs with less data are left out: a device of v6 has at least one block. */
-const BLOB_BYTES_MIN = 4096;
+const BLOB_BYTES_MIN = BLOCK_SIZE;
 
 /**
  * Adds the chunks of images to a database, chooses those which are worth to be shared by images to come, and writes the dictionary: a
@@ -157,6 +158,13 @@ class KnownImages {
     // Its place in the file is a new one.
     if (known !== undefined) return { ...known, blobIndex, fileOffset: undefined };
     const { crc32c, compressedSize, uncompressedSize, compressedOffset, uncompressedOffset } = row;
+    if (this.first.traits.fsVersion === 6 && uncompressedOffset % BLOCK_SIZE !== 0) {
+      const rule = `uncompressed offset ${uncompressedOffset} must be a multiple of ${BLOCK_SIZE}`;
+      throw new ImageError(
+        'IMAGE_DAMAGED',
+        `the database: chunk ${row.digest} of blob ${row.blobId}: ${rule}`,
+      );
+    }
     const flags =
       (compressedSize === uncompressedSize ? 0 : ChunkFlag.compressed) |
       (crc32c === 0 ? 0 : ChunkFlag.hasCrc32c);
