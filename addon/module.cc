@@ -74,6 +74,6 @@ NAPI_MODULE_INIT() {
   defineRings(env, exports, instance);
   defineCodecs(env, exports, instance);
   defineGzipIndex(env, exports, instance);
-  defineSinks(env, exports, instance);
+  defineHashes(env, exports, instance);
   return exports;
 }

@@ -1,8 +1,8 @@
 import { randomBytes } from 'node:crypto';
-import { closeSync, mkdirSync, openSync, renameSync, rmSync, statSync, writeSync } from 'node:fs';
+import fs, { closeSync, mkdirSync, openSync, renameSync, rmSync, statSync, writeSync } from 'node:fs';
 import { basename, dirname, join } from 'node:path';
-import { getSystemErrorMessage, getSystemErrorName } from 'node:util';
-import type { SinkHandle } from '../native/addon.ts';
+import { promisify } from 'node:util';
+import type { HashHandle } from '../native/addon.ts';
 import { addon, SystemError } from '../native/index.ts';
 import { ImageError, reason } from './error.ts';
 
@@ -11,15 +11,16 @@ export type Destination =
   | { readonly kind: 'directory'; readonly path: string }
   | { readonly kind: 'file'; readonly path: string };
 
-/** What `append` collects before a pool thread hashes and writes it. */
-const SLAB_BYTES = 2 << 20;
+/** What `append` collects before it is hashed and written on pool threads: little enough for their caches. */
+const SLAB_BYTES = 1 << 20;
 const DIGEST_BYTES = 32;
+const write = promisify(fs.write);
 
 /**
  * A file that appears under its name only when it is complete. Bytes go to a hidden neighbour, are hashed as they pass,
  * and `finish` renames. A destination that is a pipe or a device is written straight through.
  *
- * `append` leaves hashing and writing to a pool thread; what came by it must be flushed before anything else is asked of the file.
+ * `append` leaves hashing and writing to pool threads; what came by it must be flushed before anything else is asked of the file.
  */
 export class OutputFile {
   readonly #destination: Destination;
@@ -28,10 +29,10 @@ export class OutputFile {
   /** Null: written straight through, or named already. */
   #temporary: string | null;
   readonly #fd: number;
-  readonly #sink: SinkHandle;
+  readonly #hash: HashHandle;
   #size: number;
   #open = true;
-  /** Appended bytes that are on no way yet, and the slab that a pool thread has. */
+  /** Appended bytes that are on no way yet, and the slab that pool threads have. */
   #slab: Buffer | null = null;
   #used = 0;
   #spare: Buffer | null = null;
@@ -41,9 +42,9 @@ export class OutputFile {
     this.#destination = destination;
     this.base = base;
     this.#size = base;
-    const sink = addon.sinkCreate();
-    if (typeof sink === 'number') throw new SystemError(sink, 'sha256');
-    this.#sink = sink;
+    const hash = addon.hashCreate();
+    if (typeof hash === 'number') throw new SystemError(hash, 'sha256');
+    this.#hash = hash;
     try {
       const stream = destination.kind === 'file' && isStream(destination.path);
       const directory = destination.kind === 'file' ? dirname(destination.path) : destination.path;
@@ -84,7 +85,7 @@ export class OutputFile {
   /** Writes all of `bytes`. */
   write(bytes: Uint8Array): void {
     this.writeUnhashed(bytes);
-    const result = addon.sinkHash(this.#sink, bytes);
+    const result = addon.hashUpdate(this.#hash, bytes);
     if (result < 0) throw new SystemError(result, 'sha256');
   }
 
@@ -92,7 +93,7 @@ export class OutputFile {
   digestSoFar(): Buffer {
     this.#checkFlushed();
     const digest = Buffer.alloc(DIGEST_BYTES);
-    const result = addon.sinkDigest(this.#sink, digest);
+    const result = addon.hashDigest(this.#hash, digest);
     if (result < 0) throw new SystemError(result, 'sha256');
     return digest;
   }
@@ -143,7 +144,7 @@ export class OutputFile {
     }
   }
 
-  /** Gives the slab to a pool thread, once that has done with the one before. */
+  /** Gives the slab to pool threads, once they have done with the one before. */
   async #ship(): Promise<void> {
     await this.#flying;
     if (this.#used === 0) return;
@@ -160,23 +161,30 @@ export class OutputFile {
     this.#flying.catch(() => {});
   }
 
-  #fly(bytes: Buffer): Promise<void> {
+  /** Hashes and writes at the same time. */
+  async #fly(bytes: Buffer): Promise<void> {
+    this.#busy = true;
+    const both = await Promise.allSettled([this.#hashOnPool(bytes), this.#writeOnPool(bytes)]);
+    this.#busy = false;
+    if (!this.#open) closeSync(this.#fd);
+    for (const one of both) if (one.status === 'rejected') throw one.reason;
+  }
+
+  #hashOnPool(bytes: Buffer): Promise<void> {
     return new Promise((resolve, reject) => {
-      const done = (result: number): void => {
-        this.#busy = false;
-        if (!this.#open) closeSync(this.#fd);
-        if (result === 0) resolve();
-        else reject(this.#writeError(result));
-      };
-      this.#busy = true;
-      const started = addon.sinkAppend(this.#sink, this.#fd, bytes, done);
+      const done = (result: number): void =>
+        result === 0 ? resolve() : reject(new SystemError(result, 'sha256'));
+      const started = addon.hashUpdateAsync(this.#hash, bytes, done);
       if (started < 0) done(started);
     });
   }
 
-  #writeError(errno: number): ImageError {
-    const cause = `${getSystemErrorName(errno)}: ${getSystemErrorMessage(errno)}, write`;
-    return new ImageError('IMAGE_WRITE', `${this.#destination.path}: ${cause}`);
+  async #writeOnPool(bytes: Buffer): Promise<void> {
+    try {
+      for (let done = 0; done < bytes.length; ) done += (await write(this.#fd, bytes, done)).bytesWritten;
+    } catch (cause) {
+      throw new ImageError('IMAGE_WRITE', `${this.#destination.path}: ${reason(cause)}`, { cause });
+    }
   }
 
   /** A pool thread writes. */

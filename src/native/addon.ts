@@ -1,8 +1,8 @@
 /** What `gzipIndexCreate` made. */
 export type GzipIndexHandle = object & { readonly gzipIndex: unique symbol };
 
-/** What `sinkCreate` made. */
-export type SinkHandle = object & { readonly sink: unique symbol };
+/** What `hashCreate` made. */
+export type HashHandle = object & { readonly hash: unique symbol };
 
 /** Places in the report of `gzipIndexRead`. Positions are bytes of the file (in) and of the data of all members (out). */
 export const GzipReport = {
@@ -199,15 +199,15 @@ export interface Addon {
   lz4EncodeAsync(src: Uint8Array, dst: Uint8Array, done: (result: number) => void): number;
   /** Compresses to one zstd frame of level 3 on a pool thread; -ENOSPC when it does not fit `dst`. */
   zstdEncodeAsync(src: Uint8Array, dst: Uint8Array, done: (result: number) => void): number;
-  // --- files that are hashed as they are written ---------------------------------------------------------
+  // --- SHA-256 -----------------------------------------------------------------------------------------
   /** A SHA-256 in the making; freed with its last reference. -ENOMEM. */
-  sinkCreate(): SinkHandle | number;
-  /** Adds bytes to the hash. 0; -EBUSY while `sinkAppend` runs. */
-  sinkHash(sink: SinkHandle, bytes: Uint8Array): number;
-  /** Hashes all of `bytes` and writes them to `fd` on a pool thread; `done` gets 0 or -errno. -EBUSY while another runs: order matters. */
-  sinkAppend(sink: SinkHandle, fd: number, bytes: Uint8Array, done: (result: number) => void): number;
-  /** Puts the SHA-256 of what was hashed so far into the first 32 bytes of `out`; more may follow. -EBUSY as above. */
-  sinkDigest(sink: SinkHandle, out: Uint8Array): number;
+  hashCreate(): HashHandle | number;
+  /** Adds bytes. 0; -EBUSY while `hashUpdateAsync` runs. */
+  hashUpdate(hash: HashHandle, bytes: Uint8Array): number;
+  /** Adds bytes on a pool thread; `done` gets 0 or -errno. -EBUSY while another runs: order matters. */
+  hashUpdateAsync(hash: HashHandle, bytes: Uint8Array, done: (result: number) => void): number;
+  /** Puts the SHA-256 of the bytes so far into the first 32 bytes of `out`; more may follow. -EBUSY as above. */
+  hashDigest(hash: HashHandle, out: Uint8Array): number;
   /** An inflater of gzip data that knows where it could begin anew; freed with its last reference. -ENOMEM. */
   gzipIndexCreate(): GzipIndexHandle | number;
   /**
