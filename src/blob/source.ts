@@ -1,3 +1,5 @@
+import { CodedError } from '../lib/coded-error.ts';
+
 /** Where compressed blob bytes come from: localfs now; registry, OSS, S3, http-proxy and peers implement the same. */
 export interface BlobSource {
   /** Name of the back end for logs and metrics, e.g. `localfs`. */
@@ -12,11 +14,4 @@ export interface BlobSource {
 }
 
 /** A back end could not give the bytes. `code` is stable: SOURCE_NOT_FOUND, SOURCE_SHORT_READ, SOURCE_IO. */
-export class SourceError extends Error {
-  readonly code: string;
-  constructor(code: string, message: string, options?: ErrorOptions) {
-    super(message, options);
-    this.name = 'SourceError';
-    this.code = code;
-  }
-}
+export class SourceError extends CodedError<string> {}

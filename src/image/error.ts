@@ -1,3 +1,5 @@
+import { CodedError } from '../lib/coded-error.ts';
+
 /** Why an image could not be built; stable across releases. */
 export type ImageErrorCode =
   | 'IMAGE_BAD_SOURCE'
@@ -11,14 +13,7 @@ export type ImageErrorCode =
   | 'IMAGE_ABORTED';
 
 /** A build that failed; the message names the path and the rule. */
-export class ImageError extends Error {
-  readonly code: ImageErrorCode;
-  constructor(code: ImageErrorCode, message: string, options?: ErrorOptions) {
-    super(message, options);
-    this.name = 'ImageError';
-    this.code = code;
-  }
-}
+export class ImageError extends CodedError<ImageErrorCode> {}
 
 /** Message of anything thrown. */
 export function reason(error: unknown): string {

@@ -1,3 +1,5 @@
+import { CodedError } from '../lib/coded-error.ts';
+
 /** Why a blob, its chunk info or its cache was refused; stable across releases. */
 export type BlobErrorCode =
   | 'BLOB_BAD_SPEC'
@@ -11,14 +13,7 @@ export type BlobErrorCode =
   | 'BLOB_NOT_SUPPORTED';
 
 /** A blob that cannot be used, or one of its chunks. The message names the field, its value and the rule it breaks. */
-export class BlobError extends Error {
-  readonly code: BlobErrorCode;
-  constructor(code: BlobErrorCode, message: string, options?: ErrorOptions) {
-    super(message, options);
-    this.name = 'BlobError';
-    this.code = code;
-  }
-}
+export class BlobError extends CodedError<BlobErrorCode> {}
 
 /** Throws a BlobError `field = value: rule` unless `ok`. */
 export function checkBlob(

@@ -1,3 +1,5 @@
+import { CodedError } from '../lib/coded-error.ts';
+
 /**
  * Headers of tar archives: POSIX ustar and pax (IEEE Std 1003.1, pax utility) and GNU (tar's manual, "Basic Tar Format").
  * Decoding checks syntax only; what an entry may mean is the reader's business.
@@ -81,14 +83,7 @@ export const TarType = {
 export type TarErrorCode = 'TAR_TRUNCATED' | 'TAR_BAD_HEADER' | 'TAR_TOO_LARGE' | 'TAR_UNSUPPORTED';
 
 /** An archive that cannot be read. The message names the field, its value and the rule it breaks. */
-export class TarError extends Error {
-  readonly code: TarErrorCode;
-  constructor(code: TarErrorCode, message: string, options?: ErrorOptions) {
-    super(message, options);
-    this.name = 'TarError';
-    this.code = code;
-  }
-}
+export class TarError extends CodedError<TarErrorCode> {}
 
 function bad(message: string): TarError {
   return new TarError('TAR_BAD_HEADER', message);

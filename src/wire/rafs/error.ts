@@ -1,3 +1,5 @@
+import { CodedError } from '../../lib/coded-error.ts';
+
 /** Why a bootstrap was refused; stable across releases. */
 export type RafsErrorCode =
   | 'RAFS_NOT_A_BOOTSTRAP'
@@ -9,14 +11,7 @@ export type RafsErrorCode =
   | 'RAFS_READ';
 
 /** A bootstrap that cannot be mounted. The message names the field, its value and the rule it breaks. */
-export class RafsError extends Error {
-  readonly code: RafsErrorCode;
-  constructor(code: RafsErrorCode, message: string, options?: ErrorOptions) {
-    super(message, options);
-    this.name = 'RafsError';
-    this.code = code;
-  }
-}
+export class RafsError extends CodedError<RafsErrorCode> {}
 
 /** Throws a RafsError `field = value: rule` unless `ok`. */
 export function check(ok: boolean, code: RafsErrorCode, field: string, value: unknown, rule: string): void {
