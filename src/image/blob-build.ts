@@ -18,6 +18,7 @@ import type { CreateOptions } from './create.ts';
 import type { EarlierChunks } from './dict.ts';
 import { ImageError } from './error.ts';
 import type { ImageNode } from './node.ts';
+import { waitForReader } from './pipe-reader.ts';
 import type { Turns } from './turns.ts';
 
 /** `s_readahead_size` of a v5 blob row has 32 bits. */
@@ -50,6 +51,15 @@ export class BlobBuild {
     this.#onChunk = onChunk;
     this.#cipher = options.encrypt ? newCipher() : null;
     this.#batcher = options.batchSize ? new Batcher(options.batchSize) : null;
+  }
+
+  /** Opens a pipe that the blob goes into, once it has a reader. */
+  async prepare(): Promise<void> {
+    const { blob, signal } = this.#options;
+    const release = blob.kind === 'file' ? await waitForReader(blob.path, signal) : null;
+    if (release === null) return;
+    this.#open();
+    release();
   }
 
   /** Takes the data of files. */

@@ -105,6 +105,7 @@ export async function create(options: CreateOptions): Promise<CreateResult> {
     options.onProgress?.(progress);
   });
   try {
+    await data.prepare();
     const root = await readTree(data, options, progress, turns);
     const tree = assignInodes(parent === null ? root : overlay(parent.root, root, options.whiteoutSpec));
     const prefetch = matchPrefetch(tree, options.prefetchPatterns);

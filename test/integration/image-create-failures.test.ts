@@ -62,6 +62,31 @@ test.each([
   expect(readdirSync(out)).toEqual([]);
 });
 
+test('a pipe that nobody reads does not keep a signal waiting', async () => {
+  const pipe = join(dir, 'unread');
+  execFileSync('mkfifo', [pipe]);
+  const args = ['create', '-b', pipe, '-B', `${pipe}.boot`, incompressible()];
+  const child = spawn(program, args, { stdio: ['ignore', 'ignore', 'pipe'] });
+  const ended = endOf(child);
+  // Long enough for the program to have come to the pipe.
+  await sleep(1500);
+  expect(child.exitCode).toBeNull();
+  child.kill('SIGTERM');
+  expect(await ended).toMatchObject({ code: 143, stderr: expect.stringContaining('interrupted') });
+  expect(existsSync(`${pipe}.boot`)).toBe(false);
+}, 20_000);
+
+test('a pipe whose reader goes ends the build and is named', async () => {
+  const pipe = join(dir, 'abandoned');
+  execFileSync('mkfifo', [pipe]);
+  const args = ['create', '-b', pipe, '-B', `${pipe}.boot`, incompressible()];
+  const child = spawn(program, args, { stdio: ['ignore', 'ignore', 'pipe'] });
+  const ended = endOf(child);
+  execFileSync('head', ['-c', '10', pipe], { stdio: 'ignore' });
+  expect(await ended).toMatchObject({ code: 1, stderr: expect.stringContaining(`${pipe}: EPIPE`) });
+  expect(existsSync(`${pipe}.boot`)).toBe(false);
+}, 20_000);
+
 test('a killed build leaves no file under a final name', async () => {
   const { out, child } = await startBuild('killed', ['-B', join(dir, 'killed.boot')]);
   child.kill('SIGKILL');
