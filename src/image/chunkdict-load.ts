@@ -67,6 +67,8 @@ class ChunkRecords {
   readonly #bootstrap: Bootstrap;
   readonly #path: string;
   readonly #known = new Set<string>();
+  /** Bytes of all records so far: files that share theirs could make reading endless. */
+  #bytes = 0;
   readonly chunks: StoredChunk[] = [];
 
   constructor(bootstrap: Bootstrap, path: string) {
@@ -78,6 +80,8 @@ class ChunkRecords {
     const { view, blobs } = this.#bootstrap;
     const end = start + count * ChunkRecordLayout.size;
     if (end > view.byteLength) this.damaged('chunk records', end, 'inside the bootstrap');
+    this.#bytes += end - start;
+    if (this.#bytes > view.byteLength) this.damaged('chunk records', this.#bytes, 'each of one file');
     for (let at = start; at < end; at += ChunkRecordLayout.size) {
       const chunk = decodeChunk(view, at);
       const { blobIndex, index, uncompressedSize } = chunk;
