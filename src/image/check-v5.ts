@@ -59,7 +59,9 @@ export class TreeCheckV5 implements TreeCheck {
     }
     const xattrs = readXattrs(this.#bootstrap, at);
     if (typeof xattrs === 'string') fault(xattrs);
-    if ((mode & S_IFMT) === S_IFREG) this.#checkChunks(entry, fault);
+    if ((mode & S_IFMT) !== S_IFREG) return;
+    if (isDictionary(this.#bootstrap)) this.#checkDictionary(at, fault);
+    else this.#checkChunks(entry, fault);
   }
 
   /** Readers use the record of the first name; the others must say the same. */
@@ -81,6 +83,19 @@ export class TreeCheckV5 implements TreeCheck {
     const length = own.count * CHUNK.size;
     if (own.chunks + length > bytes.length) return `${where}: chunk records outside the bootstrap`;
     return same(bytes, own.chunks, theirs.chunks, length) ? null : `${where}: other chunk records`;
+  }
+
+  /** The chunks of a dictionary's file are those of many: no rule of a file's holds, nor do its blobs' sizes count all of them. */
+  #checkDictionary(at: number, fault: (rule: string) => void): void {
+    const { chunks, count } = chunkRecordsV5(this.#bootstrap.view, at);
+    for (let i = 0; i < count; i++) {
+      const record = chunks + i * CHUNK.size;
+      const { blobIndex, index } = decodeChunk(this.#bootstrap.view, record);
+      const known = this.chunks[blobIndex];
+      if (known === undefined)
+        fault(`chunk ${i} (record at offset ${record}): blob_index = ${blobIndex}: no blob`);
+      else known.set(index, record);
+    }
   }
 
   #checkChunks(entry: WalkEntry, fault: (rule: string) => void): void {
@@ -107,7 +122,7 @@ export class TreeCheckV5 implements TreeCheck {
     if (fileOffset >= 0 && record.fileOffset !== fileOffset)
       return `file_offset = ${record.fileOffset}: must be ${fileOffset}`;
     const size = Math.min(chunkSize, fileSize - record.fileOffset);
-    if (record.uncompressedSize !== size && !isDictionary(this.#bootstrap))
+    if (record.uncompressedSize !== size)
       return `uncompressed_size = ${record.uncompressedSize}: must be ${size}`;
     if ((record.flags & ~KNOWN_FLAGS) !== 0) return `flags = 0x${record.flags.toString(16)}: unknown bits`;
     const table = this.#tables[record.blobIndex];

@@ -18,7 +18,7 @@ import { InodeFlagV5, InodeV5 } from '../wire/rafs/inode-v5.ts';
 import { ExtendedInode } from '../wire/rafs/inode-v6.ts';
 import { debugText } from './debug-text.ts';
 import { ImageError } from './error.ts';
-import { chunkRecordsV5, type WalkEntry } from './tree-walk.ts';
+import { chunkRecordsV5, readEntry, type WalkEntry } from './tree-walk.ts';
 
 const NO_DIGEST = new Uint8Array(32);
 /** Words for features, in the order in which the original lists them. storage/src/meta/mod.rs. */
@@ -138,7 +138,7 @@ export class EntryReader {
   childCount(lo: number): number {
     const entry = new DirectoryAt();
     let count = 0;
-    for (let cookie = 0; this.#image.entry(lo, cookie, entry) > 0; cookie = entry.cookie)
+    for (let cookie = 0; readEntry(this.bootstrap, this.#image, lo, cookie, entry) > 0; cookie = entry.cookie)
       if (!entry.dot) count++;
     return count;
   }

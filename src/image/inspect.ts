@@ -13,7 +13,7 @@ import {
   statsText,
   USAGE,
 } from './inspect-text.ts';
-import { imageOf, inodeAtV6, recordOfName, type WalkEntry, walkTree } from './tree-walk.ts';
+import { imageOf, inodeAtV6, readEntry, recordOfName, type WalkEntry, walkTree } from './tree-walk.ts';
 
 /** What a command line brought. */
 export interface Answer {
@@ -230,7 +230,7 @@ export class Inspector {
     const image = this.#image;
     const place = `${debugText(directory.name)} (inode ${directory.lo})`;
     for (let cookie = 0; ; cookie = entry.cookie) {
-      const found = image.entry(directory.lo, cookie, entry);
+      const found = readEntry(this.#bootstrap, image, directory.lo, cookie, entry);
       if (found < 0) throw new ImageError('IMAGE_DAMAGED', `${place}: ${image.fault}`);
       if (found === 0) return;
       if (entry.dot) continue;

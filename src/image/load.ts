@@ -40,6 +40,7 @@ const SMALLEST = 4096;
 const PATH_BYTES_FREE = 256 << 20;
 const PATH_BYTES_FACTOR = 64;
 const DIGEST_BYTES = 32;
+const SLASH = 0x2f;
 
 /**
  * Reads the bootstrap in the file at `path`, or the one at the end of a blob there, and checks its superblock and tables. Rejects
@@ -166,6 +167,7 @@ class TreeLoader {
     const path = entry.path();
     this.#pathBytesLeft -= path.length;
     if (this.#pathBytesLeft < 0) this.#damaged(path, 'paths too long for the number of files');
+    if (entry.depth > 0 && entry.name.includes(SLASH)) this.#damaged(path, 'a name with a slash');
     const { lo } = entry;
     const attr = this.#attr;
     this.#image.attr(lo, attr);

@@ -4,6 +4,7 @@ import { ImageV5 } from '../rafs/image-v5.ts';
 import { ImageV6 } from '../rafs/image-v6.ts';
 import { align8, readU64 } from '../wire/rafs/bytes.ts';
 import { ChunkAddress, ChunkRecordLayout } from '../wire/rafs/chunk.ts';
+import { BlobFeature } from '../wire/rafs/flags.ts';
 import { INODE_OFFSET_UNIT_V5, InodeFlagV5, InodeV5, recordBytesV5 } from '../wire/rafs/inode-v5.ts';
 import { CompactInode, ExtendedInode, INODE_SLOT } from '../wire/rafs/inode-v6.ts';
 import { xattrBytesV6 } from '../wire/rafs/xattr.ts';
@@ -12,6 +13,8 @@ import { xattrBytesV6 } from '../wire/rafs/xattr.ts';
 const DEPTH_MAX = 2048;
 const PATH_BYTES_MAX = 0x10000;
 const ROOT_NAME: Uint8Array = Buffer.from('/');
+/** How the name of a dictionary's one file begins; v5 cuts it. */
+const DICTIONARY_FILE: Uint8Array = Buffer.from('/chunkdic');
 
 /** A directory entry met on the way; the same object is filled again for the next one. */
 export interface WalkEntry {
@@ -58,6 +61,27 @@ export function imageOf(bootstrap: Bootstrap, validate = false): Image {
 export function* walkTree(bootstrap: Bootstrap, image: Image, report: ReportFault): Generator<WalkEntry> {
   const walk = new Walk(bootstrap, image, report);
   yield* walk.entries();
+}
+
+/**
+ * `Image.entry`, which also takes the one file of a dictionary made by the original: that has a path for a name, which no kernel would be
+ * shown.
+ */
+export function readEntry(
+  bootstrap: Bootstrap,
+  image: Image,
+  lo: number,
+  cookie: number,
+  out: DirectoryAt,
+): number {
+  const found = image.entry(lo, cookie, out);
+  // Only an entry with a place, but not a name, leaves a cookie.
+  if (found >= 0 || out.cookie <= cookie) return found;
+  const isDictionary = bootstrap.blobs.some(
+    ({ features }) => (features & BlobFeature.chunkDictGenerated) !== 0,
+  );
+  const start = out.bytes.subarray(out.nameStart, out.nameStart + DICTIONARY_FILE.length);
+  return isDictionary && Buffer.compare(start, DICTIONARY_FILE) === 0 ? 1 : found;
 }
 
 /** Where the inode of the walk's root is. */
@@ -112,7 +136,8 @@ class Walk implements WalkEntry {
   path(): Buffer {
     const parts: Uint8Array[] = [];
     for (const { name } of this.#stack.slice(1)) parts.push(ROOT_NAME, name);
-    return Buffer.concat(this.depth === 0 ? [ROOT_NAME] : [...parts, ROOT_NAME, this.name]);
+    if (this.name[0] === ROOT_NAME[0]) return Buffer.from(this.name);
+    return Buffer.concat([...parts, ROOT_NAME, this.name]);
   }
 
   *entries(): Generator<WalkEntry> {
@@ -141,7 +166,7 @@ class Walk implements WalkEntry {
   #next(frame: Frame): number {
     const entry = this.#entry;
     for (;;) {
-      const found = this.#image.entry(frame.lo, frame.cookie, entry);
+      const found = readEntry(this.#bootstrap, this.#image, frame.lo, frame.cookie, entry);
       if (found <= 0) {
         this.#leave(frame, found < 0 ? this.#image.fault : frame.dots === 2 ? '' : 'no entries . and ..');
         return -1;

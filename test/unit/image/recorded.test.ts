@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import { gunzipSync } from 'node:zlib';
 import { describe, expect, test } from 'vitest';
 import { checkImage } from '../../../src/image/check.ts';
+import { checkLines } from '../../../src/image/check-text.ts';
 import { EntryReader } from '../../../src/image/entry-text.ts';
 import { Inspector } from '../../../src/image/inspect.ts';
 import { readBootstrap } from '../../../src/image/load.ts';
@@ -75,4 +76,19 @@ describe.each(roots)('%s', (root) => {
     }
     expect(lines).toEqual(recordedLines(root, name));
   });
+});
+
+test.each([
+  'v5',
+  'v6',
+])('the %s dictionary of the original is accepted and listed as by it', async (version) => {
+  const path = join(FIXTURES, 'chunkdict', `${version}.boot`);
+  const bootstrap = await readBootstrap(path);
+  expect(await checkImage({ bootstrap, path, source: null })).toEqual({
+    faults: [],
+    faultCount: 0,
+    notes: [],
+  });
+  const lines = [...checkLines(bootstrap, path, true)].map((line) => `${line}\n`);
+  expect(lines.join('')).toBe(readFileSync(join(FIXTURES, 'chunkdict', `${version}.check.txt`), 'utf8'));
 });
