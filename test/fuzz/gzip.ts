@@ -56,9 +56,10 @@ class GzipTarget implements Target {
     const chunkSize = pick(random, [0x1000, 0x10000, 0x100000]);
     let data: RefStore;
     try {
-      const source = await openArchive(bytesSource(bytes, pieceSize));
+      const turns = new Turns(undefined);
+      const source = await openArchive(bytesSource(bytes, pieceSize), turns);
       const earlier = { find: () => undefined, ownIndex: () => 0 };
-      data = new RefStore(source, { chunkSize, turns: new Turns(undefined), earlier });
+      data = new RefStore(source, { chunkSize, turns, earlier });
       const store = data;
       await readTar(source, { explicitUidGid: true, chunker: () => store });
       source.close();

@@ -66,7 +66,7 @@ export function addPlaceOptions(command: Command, types: readonly string[]): Com
     .addOption(new Option('--source-type <type>').choices(types).hideHelp())
     .addOption(new Option('--inline-bootstrap').hideHelp())
     .addOption(new Option('--blob-offset <bytes>').default('0').hideHelp())
-    .addOption(new Option('--blob-data-size <hex>').hideHelp())
+    .option('--blob-data-size <hex>', 'size of the layer in bytes, hexadecimal; for --type estargztoc-ref')
     .addOption(configOption())
     .addOption(new Option('--attributes <file>').hideHelp())
     .addOption(new Option('--external-blob <file>').hideHelp());

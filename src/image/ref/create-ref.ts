@@ -52,7 +52,7 @@ export async function createRef(options: RefOptions): Promise<CreateResult> {
   const progress: Progress = { entries: 0, bytes: 0, bytesTotal: 0 };
   const turns = new Turns(options.signal);
   const { parent, table } = await loadRefEarlier(options);
-  const source = await openArchive(openByteSource(options.archive, options.signal));
+  const source = await openArchive(openByteSource(options.archive, options.signal), turns);
   const cache = options.cacheDir === undefined ? null : new CacheFiles(options.cacheDir);
   try {
     const data = new RefStore(source, {

@@ -26,7 +26,7 @@ export interface TarfsOptions
 export async function createTarfs(options: TarfsOptions): Promise<CreateResult> {
   const progress: Progress = { entries: 0, bytes: 0, bytesTotal: 0 };
   const turns = new Turns(options.signal);
-  const source = await openArchive(openByteSource(options.archive, options.signal));
+  const source = await openArchive(openByteSource(options.archive, options.signal), turns);
   try {
     if (source instanceof GzipSource) {
       const rule = 'compressed by gzip: an image of type tar-tarfs is mounted from the plain tar';

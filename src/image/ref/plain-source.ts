@@ -1,5 +1,6 @@
 import { createHash } from 'node:crypto';
 import type { ByteSource } from '../tar/byte-source.ts';
+import type { Turns } from '../turns.ts';
 
 /** Bytes handed out at most at a time: the reader gets to stop anywhere. */
 const PIECE_MAX = 1 << 18;
@@ -17,18 +18,22 @@ export interface ArchiveSource extends ByteSource {
 export class PlainSource implements ArchiveSource {
   readonly name: string;
   readonly #source: ByteSource;
+  readonly #turns: Turns;
   readonly #hash = createHash('sha256');
   #rest: Buffer = NO_BYTES;
   #given = 0;
 
   /** `source` is closed with this one. */
-  constructor(source: ByteSource) {
+  constructor(source: ByteSource, turns: Turns) {
     this.name = source.name;
     this.#source = source;
+    this.#turns = turns;
   }
 
   async next(wanted: number = PIECE_MAX): Promise<Buffer | null> {
     if (this.#rest.length === 0) {
+      const turn = this.#turns.next();
+      if (turn !== undefined) await turn;
       const next = this.#source.next();
       const piece = next instanceof Promise ? await next : next;
       if (piece === null) return null;

@@ -80,22 +80,24 @@ function tarOf(files: readonly File[]): Buffer {
 }
 
 /** A source of `bytes` in pieces of `size`. */
-function sourceOf(bytes: Buffer, size: number): GzipSource {
+function sourceOf(bytes: Buffer, size: number, turns: Turns = new Turns(undefined)): GzipSource {
   let at = 0;
   const next = (): Buffer | null => {
     if (at >= bytes.length) return null;
     at += size;
     return bytes.subarray(at - size, at);
   };
-  return new GzipSource({ name: 'layer', next, close: () => {} });
+  return new GzipSource({ name: 'layer', next, close: () => {} }, turns);
 }
+
+const NOTHING_EARLIER = { find: () => undefined, ownIndex: () => 0 };
 
 async function store(bytes: Buffer, chunkSize: number, pieceSize = bytes.length): Promise<RefStore> {
   const source = sourceOf(bytes, pieceSize);
   const options = {
     chunkSize,
     turns: new Turns(undefined),
-    earlier: { find: () => undefined, ownIndex: () => 0 },
+    earlier: NOTHING_EARLIER,
   };
   const chunks = new RefStore(source, options);
   await readTar(source, { explicitUidGid: true, chunker: () => chunks });
@@ -193,6 +195,20 @@ describe('chunks of a tar.gz', () => {
     const data = await store(gzipMember(tarOf([{ name: 'zero', data: CRC_IS_ZERO }])), 0x1000);
     expect(data.chunks).toMatchObject([{ crc32c: 0, flags: 1 }]);
   });
+});
+
+test('gigabytes of zeros behind the last entry can be interrupted', async () => {
+  const zeros = gzipMember(Buffer.alloc(4 * MIB));
+  const file = Buffer.concat([gzipMember(tarOf([])), ...Array.from({ length: 2000 }, () => zeros)]);
+  const abort = new AbortController();
+  const turns = new Turns(abort.signal);
+  const source = sourceOf(file, file.length, turns);
+  const chunks = new RefStore(source, { chunkSize: MIB, turns, earlier: NOTHING_EARLIER });
+  setTimeout(() => abort.abort(), 50);
+  const started = performance.now();
+  const reading = readTar(source, { explicitUidGid: true, chunker: () => chunks });
+  await expect(reading).rejects.toMatchObject({ code: 'IMAGE_ABORTED' });
+  expect(performance.now() - started).toBeLessThan(2000);
 });
 
 /** Four bytes whose CRC-32C is 0. */
