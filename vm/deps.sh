@@ -23,6 +23,7 @@ mkfs.erofs:erofs-utils
 curl:curl
 setfattr:attr
 xz:xz-utils
+zstd:zstd
 '
 
 say() { printf '%s\n' "deps: $*" >&2; }

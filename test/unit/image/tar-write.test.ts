@@ -151,7 +151,7 @@ describe('entries of a tar', () => {
       ['SCHILY.xattr.user.b', 'one\ntwo\n'],
     ]);
     list(blocks, 0);
-    // With --full-time it does not list them.
+    // Not with --utc: it lists none then.
     const listed = execFileSync('tar', ['-v', '--xattrs', '--xattrs-include=*', '-tvf', join(dir, 'tar')]);
     expect(listed.toString()).toContain('x: 4 user.a=b\n');
   });
