@@ -53,13 +53,18 @@ export async function createRef(options: RefOptions): Promise<CreateResult> {
   const turns = new Turns(options.signal);
   const { parent, table } = await loadRefEarlier(options);
   const source = await openArchive(openByteSource(options.archive, options.signal), turns);
-  const cache = options.cacheDir === undefined ? null : new CacheFiles(options.cacheDir);
+  // Made with the first chunk: an archive that is refused leaves no trace.
+  const made: { cache: CacheFiles | null } = { cache: null };
   try {
     const data = new RefStore(source, {
       chunkSize: options.chunkSize,
       turns,
       earlier: table,
-      onStore: (chunk, bytes) => cache?.addChunk(chunk, bytes),
+      onStore: (chunk, bytes) => {
+        if (options.cacheDir === undefined) return;
+        made.cache ??= new CacheFiles(options.cacheDir);
+        made.cache.addChunk(chunk, bytes);
+      },
       onChunk: (bytes) => {
         progress.bytes += bytes;
         options.onProgress?.(progress);
@@ -67,9 +72,9 @@ export async function createRef(options: RefOptions): Promise<CreateResult> {
     });
     const root = await readArchive(source, data, options, progress, turns);
     const tree = numberTree(root, parent, options);
-    return await writeRefImage({ tree, table, data, cache }, source.finish(), options);
+    return await writeRefImage({ tree, table, data, ...made }, source.finish(), options);
   } finally {
-    cache?.discard();
+    made.cache?.discard();
     source.close();
   }
 }
@@ -130,7 +135,7 @@ export async function writeRefImage(
     if (!isEmpty) image.cache?.seal(data.uncompressedSize, data.chunks.length);
     const own = isEmpty ? null : blob;
     const write = options.bootstrap === null ? writeInlined : writeBeside;
-    return await write(image, own, archive.digest, { out, sections }, options);
+    return await write(image, own, { out, sections, archiveId: archive.digest }, options);
   } finally {
     out.discard();
   }
@@ -140,14 +145,14 @@ export async function writeRefImage(
 interface MetaBlob {
   readonly out: OutputFile;
   readonly sections: BlobSections;
+  readonly archiveId: string;
 }
 
 /** The meta blob is there even if it has nothing but the bootstrap. */
 async function writeInlined(
   image: RefImage,
   own: ImageBlob | null,
-  archiveId: string,
-  { out, sections }: MetaBlob,
+  { out, sections, archiveId }: MetaBlob,
   options: RefOutput,
 ): Promise<CreateResult> {
   const blobs = image.table.rows(own);
@@ -164,7 +169,6 @@ async function writeInlined(
 async function writeBeside(
   image: RefImage,
   own: ImageBlob | null,
-  _archiveId: string,
   { out, sections }: MetaBlob,
   options: RefOutput,
 ): Promise<CreateResult> {
@@ -175,8 +179,8 @@ async function writeBeside(
   let metaBlobPath: string | undefined;
   const path = writeFile(options.bootstrap!, bytes, () => {
     if (row === null) return;
-    const made = out.finish();
-    if (options.cacheDir === undefined) metaBlobPath = resolve(made.path);
+    const { path: metaPath } = out.finish();
+    if (options.cacheDir === undefined) metaBlobPath = resolve(metaPath);
     image.cache?.finish(row.id);
   });
   const blobIds = blobs.map(({ id }) => id);
