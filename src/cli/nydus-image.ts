@@ -8,6 +8,7 @@ import { exportCommand } from './image/export.ts';
 import { inspectCommand } from './image/inspect.ts';
 import { mergeCommand } from './image/merge.ts';
 import { optimizeCommand } from './image/optimize.ts';
+import { endProgress } from './image/progress.ts';
 import { statCommand } from './image/stat.ts';
 import { unpackCommand } from './image/unpack.ts';
 
@@ -45,6 +46,7 @@ async function main(): Promise<void> {
       process.exitCode = error.exitCode === 0 ? 0 : EXIT_USAGE;
       return;
     }
+    endProgress();
     const message = error instanceof Error ? error.message : String(error);
     process.stderr.write(`nydus-image: ${message}\n`);
     process.exitCode ??= EXIT_FAILURE;

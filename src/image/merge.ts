@@ -51,7 +51,7 @@ export interface MergeOptions {
   readonly blobs?: BlobSource | undefined;
   readonly signal?: AbortSignal | undefined;
   /** Called before each layer is read. */
-  readonly onLayer?: ((done: number, total: number) => void) | undefined;
+  readonly onLayer?: ((progress: { readonly done: number; readonly total: number }) => void) | undefined;
 }
 
 /** What was merged. */
@@ -77,7 +77,7 @@ export async function merge(options: MergeOptions): Promise<MergeResult> {
   const turns = new Turns(options.signal);
   const stack = new LayerStack(options);
   for (const [i, layer] of options.layers.entries()) {
-    options.onLayer?.(i, options.layers.length);
+    options.onLayer?.({ done: i, total: options.layers.length });
     await stack.add(layer, i);
     await turns.next();
   }

@@ -2,8 +2,6 @@
 import { type Command, Option } from 'commander';
 import { type BlobSource, localBlobs } from '../../image/blob-source.ts';
 
-export { logFileOption } from './common.ts';
-
 /** Where the bootstrap and the blobs are, as the user said. */
 export interface BootstrapFlags {
   readonly bootstrap?: string;

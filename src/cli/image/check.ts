@@ -1,15 +1,13 @@
 import { writeFileSync } from 'node:fs';
 import { Command } from 'commander';
-import { type CheckProgress, checkImage } from '../../image/check.ts';
+import { checkImage } from '../../image/check.ts';
 import { checkJson, checkLines } from '../../image/check-text.ts';
 import { readBootstrap } from '../../image/load.ts';
 import { addBootstrapOptions, type BootstrapFlags, blobSource, bootstrapPath } from './bootstrap-options.ts';
-import { abortOnSignals, logFileOption, logLevelOption, mebibytes, version } from './common.ts';
+import { abortOnSignals, logFileOption, logLevelOption, version } from './common.ts';
 import { Output } from './output.ts';
+import { bytesDone, endProgress, progressLine } from './progress.ts';
 
-/** A check that takes longer says how far it is. */
-const PROGRESS_AFTER_MS = 2000;
-const PROGRESS_EVERY_MS = 200;
 const EXIT_DAMAGED = 1;
 
 interface CheckFlags extends BootstrapFlags {
@@ -50,10 +48,10 @@ async function runCheck(argument: string | undefined, flags: CheckFlags, command
   const source = await blobSource(flags);
   try {
     const bootstrap = await readBootstrap(path);
-    const onProgress = process.stderr.isTTY ? progressLine(started) : undefined;
+    const onProgress = progressLine(bytesDone);
     const signal = abortOnSignals();
     const report = await checkImage({ bootstrap, path, source, signal, onProgress });
-    if (process.stderr.isTTY) process.stderr.write('\r\x1b[K');
+    endProgress();
     for (const note of report.notes) process.stderr.write(`nydus-image check: ${path}: ${note}\n`);
     if (report.faultCount > 0) {
       complain(path, report);
@@ -78,16 +76,4 @@ function complain(
   const more = faultCount > faults.length ? `, the first ${faults.length} of them above` : '';
   process.stderr.write(`nydus-image check: ${path} is damaged: ${faultCount} faults${more}\n`);
   process.exitCode = EXIT_DAMAGED;
-}
-
-/** One line, rewritten in place, once the check has taken a while. */
-function progressLine(started: number): (progress: CheckProgress) => void {
-  let next = started + PROGRESS_AFTER_MS;
-  return ({ bytes, bytesTotal }) => {
-    const now = performance.now();
-    if (now < next) return;
-    next = now + PROGRESS_EVERY_MS;
-    const rate = mebibytes((bytes * 1000) / (now - started));
-    process.stderr.write(`\r\x1b[K${mebibytes(bytes)} of ${mebibytes(bytesTotal)} verified, ${rate}/s`);
-  };
 }

@@ -5,13 +5,8 @@ import { type CompactResult, compact } from '../../image/compact.ts';
 import { outputJson } from '../../image/output.ts';
 import { parseChunkDict } from './chunk-dict.ts';
 import { abortOnSignals, logFileOption, logLevelOption, mebibytes, say, version } from './common.ts';
-import {
-  addBackendOptions,
-  type BackendFlags,
-  copyProgress,
-  copySource,
-  endProgress,
-} from './copy-options.ts';
+import { addBackendOptions, type BackendFlags, copySource } from './copy-options.ts';
+import { bytesDone, endProgress, progressLine } from './progress.ts';
 
 interface CompactFlags extends BackendFlags {
   readonly bootstrap: string;
@@ -89,7 +84,7 @@ async function runCompact(flags: CompactFlags, command: Command): Promise<void> 
       blobDir: flags.blobDir,
       output: { kind: 'file', path: outputBootstrap },
       signal: abortOnSignals(),
-      onProgress: copyProgress(),
+      onProgress: progressLine(bytesDone),
     });
     endProgress();
     const seconds = (performance.now() - started) / 1000;

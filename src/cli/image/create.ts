@@ -19,10 +19,7 @@ import {
   type FormatOptions,
   formatOptions,
 } from './create-flags.ts';
-
-/** A build that takes longer says how far it is. */
-const PROGRESS_AFTER_MS = 2000;
-const PROGRESS_EVERY_MS = 200;
+import { bytesDone, endProgress, progressLine } from './progress.ts';
 
 /** Kinds of sources. What a tar is compressed with is found out, as by the original. */
 const sources: Readonly<Record<string, (path: Buffer) => TreeSource>> = {
@@ -95,7 +92,7 @@ async function runCreate(source: string, flags: CreateFlags, command: Command): 
     prefetchPatterns: prefetchPolicy === 'none' ? [] : parsePrefetchList(readFileSync(0, 'utf8')),
     prefetchPolicy: prefetchPolicy === 'none' ? 'fs' : prefetchPolicy,
     signal: abortOnSignals(),
-    onProgress: process.stderr.isTTY ? progressLine(started) : undefined,
+    onProgress: progressLine(howFar),
   };
   const type = flags.sourceType ?? flags.type;
   const built = isArchiveType(type)
@@ -103,7 +100,7 @@ async function runCreate(source: string, flags: CreateFlags, command: Command): 
     : create({ ...options, source: sources[type]!(Buffer.from(source)) });
   const result = await built.finally(() => blobs?.close());
   const seconds = (performance.now() - started) / 1000;
-  if (process.stderr.isTTY) process.stderr.write('\r\x1b[K');
+  endProgress();
   if (flags.outputJson !== undefined) {
     const format = isArchiveType(type) ? archiveFormat(type) : options;
     const json = outputJson(version(), flags.bootstrap ?? result.bootstrapPath, format, result, seconds);
@@ -112,19 +109,15 @@ async function runCreate(source: string, flags: CreateFlags, command: Command): 
   say(command, summary(result, seconds));
 }
 
-/** One line, rewritten in place, once the build has taken a while. */
-function progressLine(started: number): (progress: Progress) => void {
-  let next = started + PROGRESS_AFTER_MS;
-  return ({ entries, bytes, bytesTotal }) => {
-    const now = performance.now();
-    if (now < next) return;
-    next = now + PROGRESS_EVERY_MS;
-    const found = `${entries} files found`;
-    const rate = `${mebibytes((bytes * 1000) / (now - started))}/s`;
-    // How large a tar is shows when it ends.
-    const stored = bytesTotal === 0 ? mebibytes(bytes) : `${mebibytes(bytes)} of ${mebibytes(bytesTotal)}`;
-    process.stderr.write(`\r\x1b[K${bytes === 0 ? found : `${found}, ${stored}, ${rate}`}`);
-  };
+function howFar({ entries, bytes, bytesTotal }: Progress, seconds: number): string {
+  const found = `${entries} files found`;
+  if (bytes === 0) return found;
+  // How large a tar is shows when it ends.
+  const done =
+    bytesTotal === 0
+      ? `${mebibytes(bytes)}, ${mebibytes(bytes / seconds)}/s`
+      : bytesDone({ bytes, bytesTotal }, seconds);
+  return `${found}, ${done}`;
 }
 
 function summary(result: CreateResult, seconds: number): string {

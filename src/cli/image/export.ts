@@ -5,7 +5,7 @@ import { localBlobs } from '../../image/blob-source.ts';
 import { reason } from '../../image/error.ts';
 import { type ExportResult, exportDisk, type VerityResult } from '../../image/export.ts';
 import { abortOnSignals, logFileOption, logLevelOption, mebibytes, say } from './common.ts';
-import { copyProgress, endProgress } from './copy-options.ts';
+import { bytesDone, endProgress, progressLine } from './progress.ts';
 
 interface ExportFlags {
   readonly block?: boolean;
@@ -74,7 +74,7 @@ async function runExport(flags: ExportFlags, command: Command): Promise<void> {
       verity: flags.verity === true,
       threads: flags.threads,
       signal: abortOnSignals(),
-      onProgress: copyProgress(),
+      onProgress: progressLine(bytesDone),
     });
     endProgress();
     say(command, summary(output, result, (performance.now() - started) / 1000));

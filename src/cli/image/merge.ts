@@ -9,14 +9,13 @@ import { parsePrefetchList } from '../../image/prefetch.ts';
 import { blobSource, configOption } from './bootstrap-options.ts';
 import { parseChunkDict } from './chunk-dict.ts';
 import { abortOnSignals, logFileOption, logLevelOption, mebibytes, say, version } from './common.ts';
+import { endProgress, progressLine } from './progress.ts';
 
 /** Says that the layers do not go together; callers of the original then convert them anew. */
 const EXIT_INCOMPATIBLE = 2;
 /** Readers refuse larger ones. */
 const BLOB_BYTES_MAX = 2 ** 40;
 const TOC_BYTES_MAX = 2 ** 32 - 1;
-/** A merge that takes longer says how far it is. */
-const PROGRESS_AFTER_MS = 2000;
 
 interface MergeFlags {
   readonly bootstrap?: string;
@@ -127,9 +126,9 @@ async function runMerge(sources: readonly string[], flags: MergeFlags, command: 
       prefetchPatterns: patterns(flags),
       blobs: blobs ?? undefined,
       signal: abortOnSignals(),
-      onLayer: process.stderr.isTTY ? progressLine(started) : undefined,
+      onLayer: progressLine(({ done, total }) => `${done} of ${total} layers merged`),
     });
-    if (process.stderr.isTTY) process.stderr.write('\r\x1b[K');
+    endProgress();
     report(result, flags, command, (performance.now() - started) / 1000);
   } catch (error) {
     if (error instanceof ImageError && error.code === 'IMAGE_INCOMPATIBLE')
@@ -184,13 +183,6 @@ function listOf<T>(
   throw new Error(
     `${flag} has ${list.length} items for ${sources.length} sources: give one for each, separated by commas`,
   );
-}
-
-function progressLine(started: number): (done: number, total: number) => void {
-  return (done, total) => {
-    if (performance.now() - started >= PROGRESS_AFTER_MS)
-      process.stderr.write(`\r\x1b[K${done} of ${total} layers merged`);
-  };
 }
 
 function report(result: MergeResult, flags: MergeFlags, command: Command, seconds: number): void {

@@ -4,14 +4,8 @@ import { type OptimizeResult, optimize } from '../../image/optimize.ts';
 import { readAccessList } from '../../image/optimize-list.ts';
 import { outputJson } from '../../image/output.ts';
 import { abortOnSignals, logFileOption, logLevelOption, mebibytes, say, version } from './common.ts';
-import {
-  addBackendOptions,
-  type BackendFlags,
-  copyProgress,
-  copySource,
-  endProgress,
-  warn,
-} from './copy-options.ts';
+import { addBackendOptions, type BackendFlags, copySource, warn } from './copy-options.ts';
+import { bytesDone, endProgress, progressLine } from './progress.ts';
 
 interface OptimizeFlags extends BackendFlags {
   readonly bootstrap: string;
@@ -70,7 +64,7 @@ async function runOptimize(flags: OptimizeFlags, command: Command): Promise<void
       blobDir: outputBlobDir,
       output: { kind: 'file', path: flags.outputBootstrap },
       signal: abortOnSignals(),
-      onProgress: copyProgress(),
+      onProgress: progressLine(bytesDone),
       onSkipped,
     });
     const seconds = (performance.now() - started) / 1000;

@@ -1,16 +1,10 @@
 import { Command, Option } from 'commander';
 import { type BlobSource, localBlobs } from '../../image/blob-source.ts';
 import { type UnpackResult, unpack } from '../../image/unpack.ts';
-import { bootstrapPath, logFileOption } from './bootstrap-options.ts';
-import { abortOnSignals, logLevelOption, mebibytes, say } from './common.ts';
-import {
-  addBackendOptions,
-  type BackendFlags,
-  copyProgress,
-  copySource,
-  endProgress,
-  warn,
-} from './copy-options.ts';
+import { bootstrapPath } from './bootstrap-options.ts';
+import { abortOnSignals, logFileOption, logLevelOption, mebibytes, say } from './common.ts';
+import { addBackendOptions, type BackendFlags, copySource, warn } from './copy-options.ts';
+import { bytesDone, endProgress, progressLine } from './progress.ts';
 
 interface UnpackFlags extends BackendFlags {
   readonly bootstrap?: string;
@@ -61,7 +55,7 @@ async function runUnpack(argument: string | undefined, flags: UnpackFlags, comma
       isOneBlob: flags.blob !== undefined,
       output: flags.output,
       signal: abortOnSignals(),
-      onProgress: copyProgress(),
+      onProgress: progressLine(bytesDone),
       onSkipped: (message) => warn('unpack', message),
     });
     endProgress();
