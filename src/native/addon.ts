@@ -195,7 +195,9 @@ export interface Addon {
   ): number;
   /** The same decoders on a pool thread; kind 1 lz4, 2 gzip member, 3 zstd. */
   decodeAsync(kind: number, src: Uint8Array, dst: Uint8Array, done: (result: number) => void): number;
-  /** Compresses to a raw LZ4 block on a pool thread, byte for byte as liblz4 does by default; -ENOSPC when it might not fit `dst`. */
+  /** Compresses to a raw LZ4 block: bytes produced; -ENOSPC when they might not fit `dst`, which may take 16 more than they are. */
+  lz4Encode(src: Uint8Array, dst: Uint8Array): number;
+  /** The same on a pool thread, byte for byte as liblz4 does by default; -ENOSPC when it might not fit `dst`. */
   lz4EncodeAsync(src: Uint8Array, dst: Uint8Array, done: (result: number) => void): number;
   /** Compresses to one zstd frame of level 3 on a pool thread; -ENOSPC when it does not fit `dst`. */
   zstdEncodeAsync(src: Uint8Array, dst: Uint8Array, done: (result: number) => void): number;

@@ -1,4 +1,4 @@
-import { compressSync, uncompressSync } from 'lz4-napi';
+import { addon } from '../../native/index.ts';
 import { ZranContext } from '../../wire/blob-meta.ts';
 import { writeU64 } from '../../wire/rafs/bytes.ts';
 import type { GzipPosition, InflateStart } from './gzip-source.ts';
@@ -7,6 +7,8 @@ import type { GzipPosition, InflateStart } from './gzip-source.ts';
 const COMPRESSED_MIN = 512 << 10;
 const COMPRESSED_MAX = 1 << 20;
 const UNCOMPRESSED_MAX = 2 << 20;
+/** Room for a dictionary that is being packed. */
+const packed = Buffer.allocUnsafeSlow(33 << 10);
 
 /** What tells where inflating is, and where it could begin. */
 export interface Inflating {
@@ -29,7 +31,7 @@ export interface ZranChunk {
 interface Slice extends Omit<InflateStart, 'dictionary'> {
   inLength: number;
   outLength: number;
-  /** Compressed until it is written: a large layer has thousands of 32 KiB. */
+  /** Compressed until it is written, if that makes it smaller: a large layer has thousands of 32 KiB. */
   readonly packedDictionary: Buffer;
   readonly dictionarySize: number;
 }
@@ -111,16 +113,31 @@ export class ZranSlices {
       view.setUint32(at + Z.dictSize, slice.dictionarySize, true);
       view.setUint8(at + Z.byte, slice.byte);
       view.setUint8(at + Z.bits, slice.bits);
-      if (slice.dictionarySize > 0)
-        uncompressSync(slice.packedDictionary).copy(into, dictionaries + dictionaryOffset);
+      if (slice.dictionarySize > 0) unpack(slice, into.subarray(dictionaries + dictionaryOffset));
       dictionaryOffset += slice.dictionarySize;
     }
   }
 }
 
 function sliceFrom({ dictionary, ...start }: InflateStart): Slice {
-  const packedDictionary = dictionary.length === 0 ? dictionary : compressSync(dictionary);
-  return { ...start, inLength: 0, outLength: 0, packedDictionary, dictionarySize: dictionary.length };
+  return {
+    ...start,
+    inLength: 0,
+    outLength: 0,
+    packedDictionary: pack(dictionary),
+    dictionarySize: dictionary.length,
+  };
+}
+
+/** The block it becomes, or the dictionary itself if that is not smaller. */
+function pack(dictionary: Buffer): Buffer {
+  const size = addon.lz4Encode(dictionary, packed);
+  return size > 0 && size < dictionary.length ? Buffer.from(packed.subarray(0, size)) : dictionary;
+}
+
+function unpack({ packedDictionary, dictionarySize }: Slice, into: Buffer): void {
+  if (packedDictionary.length === dictionarySize) into.set(packedDictionary);
+  else addon.lz4Decode(packedDictionary, into.subarray(0, dictionarySize));
 }
 
 /** A slice is full when it has half the compressed or all the plain bytes it may have, or before a gap as large as itself. */
