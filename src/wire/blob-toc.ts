@@ -1,5 +1,5 @@
 import { checkBlob } from './blob-error.ts';
-import { decodeText, readU64, writeU64 } from './rafs/bytes.ts';
+import { decodeText, isPlainText, readU64, writeU64 } from './rafs/bytes.ts';
 
 /** A row of a blob's table of contents. storage/src/meta/toc.rs. */
 export const TocEntryLayout = {
@@ -89,7 +89,8 @@ export function decodeToc(bytes: Uint8Array, blobSize: number): TocEntry[] {
     if (compressor === undefined)
       checkBlob(false, bad, `${field}.flags`, flags, '1 (none), 2 (zstd) or 4 (lz4_block)');
     const name = decodeText(bytes.subarray(at + T.name, at + T.name + T.nameSize));
-    checkBlob(name !== null && name !== '', bad, `${field}.name`, name, 'UTF-8, not empty');
+    const named = name !== null && name !== '' && isPlainText(name);
+    checkBlob(named, bad, `${field}.name`, JSON.stringify(name), 'UTF-8, not empty, no control characters');
     const entry = {
       name: name!,
       compressor: compressor!,

@@ -105,7 +105,8 @@ class CheckTarget implements Target {
     const { faultCount, faults } = await checkImage({ bootstrap, path: seed.path, source });
     if (faults.length > faultCount || (faultCount > 0 && faults.length === 0))
       throw new Error(`${faultCount} faults, ${faults.length} of them told`);
-    if (faults.some((fault) => fault.includes('\n'))) throw new Error('a fault of two lines');
+    const twoLines = faults.find((fault) => fault.includes('\n'));
+    if (twoLines !== undefined) throw new Error(`a fault of two lines: ${JSON.stringify(twoLines)}`);
     if (faultCount > 0) counts.refused++;
     else {
       counts.accepted++;

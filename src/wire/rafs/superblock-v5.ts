@@ -1,5 +1,6 @@
+import { decodeBlobId } from './blob-id.ts';
 import { isPowerOfTwo, readU64 } from './bytes.ts';
-import { check, RafsError } from './error.ts';
+import { check } from './error.ts';
 import { CHUNK_SIZE_MAX, CHUNK_SIZE_MIN, checkSuperFlags } from './flags.ts';
 
 /** RAFS v5 superblock, the first 8192 bytes of the bootstrap. rafs/src/metadata/layout/v5.rs. */
@@ -167,7 +168,6 @@ export function decodeBlobsV5(view: DataView, sb: DecodedSuperblockV5): BlobV5[]
     const nul = bytes.indexOf(0, at + 8);
     const end = nul < 0 ? bytes.length : nul;
     const field = `blob_table[${blobs.length}].blob_id`;
-    check(end > at + 8, 'RAFS_BAD_BLOB', field, '""', 'not empty');
     check(blobs.length < 255, 'RAFS_BAD_BLOB', 'blob_table rows', blobs.length + 1, 'at most 255');
     if (extended) {
       const rule = `one for each blob (${blobs.length + 1})`;
@@ -180,7 +180,7 @@ export function decodeBlobsV5(view: DataView, sb: DecodedSuperblockV5): BlobV5[]
       );
     }
     blobs.push({
-      id: decodeId(bytes.subarray(at + 8, end), field),
+      id: decodeBlobId(bytes.subarray(at + 8, end), field),
       readaheadOffset: view.getUint32(sb.blobTableOffset + at, true),
       readaheadSize: view.getUint32(sb.blobTableOffset + at + 4, true),
       ...decodeExtended(view, extended ? sb.extBlobTableOffset + blobs.length * ExtBlobV5.size : -1),
@@ -188,16 +188,6 @@ export function decodeBlobsV5(view: DataView, sb: DecodedSuperblockV5): BlobV5[]
     at = end + 1;
   }
   return blobs;
-}
-
-function decodeId(bytes: Uint8Array, field: string): string {
-  try {
-    return new TextDecoder('utf-8', { fatal: true }).decode(bytes);
-  } catch (cause) {
-    throw new RafsError('RAFS_BAD_BLOB', `${field} = ${Buffer.from(bytes).toString('hex')}: must be UTF-8`, {
-      cause,
-    });
-  }
 }
 
 function decodeExtended(

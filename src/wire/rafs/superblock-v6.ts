@@ -1,4 +1,5 @@
-import { decodeText, isPowerOfTwo, readU64 } from './bytes.ts';
+import { decodeBlobId } from './blob-id.ts';
+import { isPowerOfTwo, readU64 } from './bytes.ts';
 import { check } from './error.ts';
 import {
   BLOB_FEATURES_KNOWN,
@@ -301,7 +302,7 @@ export function decodeDevices(view: DataView, sb: DecodedSuperblockV6): DeviceSl
   const seen = new Set<string>();
   for (let i = 0; i < sb.extraDevices; i++) {
     const at = DeviceV6.base + i * DeviceV6.size;
-    const blobId = text(view, at + DeviceV6.blobId, 64, `device[${i}].blob_id`);
+    const blobId = decodeBlobId(bytes(view, at + DeviceV6.blobId, 64), `device[${i}].blob_id`);
     const blocks = view.getUint32(at + DeviceV6.blocks, true);
     check(blocks > 0, 'RAFS_BAD_BLOB', `device[${i}].blocks`, blocks, 'must not be 0');
     check(!seen.has(blobId), 'RAFS_BAD_BLOB', `device[${i}].blob_id`, blobId, 'must be unique');
@@ -345,7 +346,7 @@ function decodeBlob(view: DataView, at: number, i: number): BlobV6 {
   iv.set(bytes(view, at + R.metaSize, 8));
   iv.set(bytes(view, at + R.cipherIv, 8), 8);
   return {
-    id: text(view, at + R.blobId, 64, `blob[${i}].blob_id`),
+    id: decodeBlobId(bytes(view, at + R.blobId, 64), `blob[${i}].blob_id`),
     chunkCount: u32(R.chunkCount),
     compressor: u32(R.compressor),
     digester: u32(R.digester),
@@ -447,10 +448,4 @@ function checkChunkInfo(blob: BlobV6, name: string, tarfs: boolean): void {
 
 function bytes(view: DataView, at: number, length: number): Uint8Array {
   return new Uint8Array(view.buffer, view.byteOffset + at, length).slice();
-}
-
-function text(view: DataView, at: number, length: number, field: string): string {
-  const id = decodeText(new Uint8Array(view.buffer, view.byteOffset + at, length));
-  check(id !== null && id !== '', 'RAFS_BAD_BLOB', field, id ?? 'bytes', 'UTF-8, not empty');
-  return id!;
 }
