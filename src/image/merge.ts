@@ -3,6 +3,7 @@ import type { BlobSource } from '../blob/source.ts';
 import type { BlobRow } from '../rafs/bootstrap.ts';
 import { BlobFeature, type Compressor, compressorOf, digesterOf, SuperFlag } from '../wire/rafs/flags.ts';
 import type { ImageBlob } from './blob.ts';
+import { isBlobName } from './blob-id.ts';
 import { type Destination, OutputFile } from './blob-writer.ts';
 import { loadDictionary } from './chunkdict-load.ts';
 import { checkCompatible, refuseTarfs } from './compatible.ts';
@@ -272,10 +273,10 @@ const BLOB_ID_BYTES_MAX_V6 = 64;
 function checkBlobId(id: string, { path, bootstrap }: LoadedImage): void {
   const size = Buffer.byteLength(id);
   const most = bootstrap.version === 6 ? BLOB_ID_BYTES_MAX_V6 : 255;
-  if (size > 0 && size <= most && !id.includes('\0')) return;
+  if (size <= most && isBlobName(id)) return;
   throw new ImageError(
     'IMAGE_BAD_SOURCE',
-    `${path}: blob id ${JSON.stringify(id)} must have 1 to ${most} bytes: rename the file to its blob's id, or give --blob-digests or --original-blob-ids`,
+    `${path}: blob id ${JSON.stringify(id)} must be a plain file name of 1 to ${most} bytes: rename the file to its blob's id, or give --blob-digests or --original-blob-ids`,
   );
 }
 

@@ -1,6 +1,7 @@
 /** Flags of `nydus-image create`: what they are, which go together, and what they mean. */
 import { devNull } from 'node:os';
 import { type Command, Option } from 'commander';
+import { isBlobName } from '../../image/blob-id.ts';
 import type { Destination } from '../../image/blob-writer.ts';
 import { type BuildCompressor, buildCompressors } from '../../image/compress.ts';
 import type { CreateOptions } from '../../image/create.ts';
@@ -266,9 +267,8 @@ function parseBlobId(id: string | undefined, fsVersion: 5 | 6): string | undefin
   const most = BLOB_ID_BYTES_MAX[fsVersion];
   if (Buffer.byteLength(id) > most)
     throw new Error(`--blob-id is longer than ${most} bytes, for which version ${fsVersion} has no room`);
-  // It names a file in --blob-dir, and in the caches of nydusd.
-  if (id === '.' || id === '..' || /[/\0]/.test(id))
-    throw new Error(`--blob-id ${JSON.stringify(id)}: must be a plain file name`);
+  if (!isBlobName(id))
+    throw new Error(`--blob-id ${JSON.stringify(id)}: must be a plain file name without control characters`);
   return id;
 }
 
