@@ -115,6 +115,7 @@ export class TarTree {
     if (entry.uid > U32_MAX || entry.gid > U32_MAX)
       throw this.#bad(path, `owner ${entry.uid}:${entry.gid} does not fit 32 bits`);
     const link = entry.type === TarType.link ? this.#linked(entry, path) : null;
+    if (link !== null && !isRegular(link)) return this.#copyOf(link, name, path);
     const target = entry.type === TarType.symlink ? this.#symlinkTarget(entry, path) : NO_BYTES;
     const xattrs = link?.xattrs ?? this.#xattrsOf(entry, path);
     this.#count(path.length + target.length);
@@ -144,13 +145,19 @@ export class TarTree {
     });
   }
 
+  /** Images join only names of regular files: a further name of a symbolic link or a device is one more of them. */
+  #copyOf(link: ImageNode, name: Buffer, path: Buffer): ImageNode {
+    this.#count(path.length);
+    return newNode({ ...link, name, sourcePath: path, children: [], linkKey: this.#nextInode(path) });
+  }
+
   /** The file that a hard link names: one of this archive, before it. */
   #linked(entry: TarEntry, path: Buffer): ImageNode {
     let slot: Slot | undefined = this.#root;
     for (const part of this.#partsOf(entry.linkName, 'hard link target')) slot = slot?.children?.get(part);
     const rule = `hard link to ${entry.linkName}, which`;
     if (slot === undefined) throw this.#bad(path, `${rule} the archive does not have before it`);
-    if (!isRegular(slot.node)) throw this.#bad(path, `${rule} is no regular file`);
+    if (isDirectory(slot.node)) throw this.#bad(path, `${rule} is a directory`);
     return slot.node;
   }
 

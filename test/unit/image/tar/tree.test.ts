@@ -125,9 +125,23 @@ describe('hard links', () => {
     expect(find(root, 'a').linkKey).not.toBe(find(root, 'b').linkKey);
   });
 
+  test('of symbolic links and devices, which images cannot join, are more of the same', async () => {
+    const { root } = await treeOf(
+      member({ name: 'a', type: TarType.symlink, linkName: 'there', uid: 5 }),
+      member({ name: 'tty', type: TarType.character, devMajor: 5, devMinor: 1 }),
+      link('b', 'a'),
+      link('tty2', 'tty'),
+    );
+    const [a, b, tty2] = ['a', 'b', 'tty2'].map((path) => find(root, path));
+    expect(b).toMatchObject({ mode: a!.mode, uid: 5, size: 5, target: Buffer.from('there') });
+    expect(tty2).toMatchObject({ mode: find(root, 'tty').mode, rdev: 0x501 });
+    assignInodes(root);
+    expect([a!.nlink, b!.nlink]).toEqual([1, 1]);
+  });
+
   test.each([
     ['of nothing', [link('b', 'a')], 'hard link to a, which the archive does not have before it'],
-    ['of a directory', [directory('a'), link('b', 'a')], 'hard link to a, which is no regular file'],
+    ['of a directory', [directory('a'), link('b', 'a')], 'hard link to a, which is a directory'],
     ['out of the tree', [link('b', '../a')], "hard link target with '..' in it"],
   ])('%s are refused', async (_, parts, rule) => {
     await expect(treeOf(...parts)).rejects.toThrow(rule);
