@@ -307,7 +307,8 @@ export class RafsFileSystem implements FileSystem {
     if (ready !== null && at.index >= blob.chunkCount) return this.#bad(lo, 'chunk index');
     if (blob.delivery === 'bytes') return MISSING;
     if (ready === null) return READY;
-    return (Atomics.load(ready, at.index >> 3) & (0x80 >> (at.index & 7))) === 0 ? MISSING : READY;
+    // Not Atomics.load, which is a call: a bit seen late is a miss too many, and the fetcher sets it after the data is in the file.
+    return (ready[at.index >> 3]! & (0x80 >> (at.index & 7))) === 0 ? MISSING : READY;
   }
 
   /** All chunks are ready: sends them, those which follow each other in the cache with one read. */

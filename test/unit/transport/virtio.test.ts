@@ -72,26 +72,44 @@ beforeEach(() => {
 });
 
 it('serves a batch, publishes it, looks a while for more and then sleeps armed', () => {
-  ring.available = many(3);
+  ring.available = many(1);
   ringServer.drain();
-  expect(ring.log).toEqual(['pop 0', 'tell', 'tell', `pop ${POLL_NS}`, 'arm']);
-  expect([0, 1, 2].map((slot) => ring.reply(slot)?.total)).toEqual([120, 120, 120]);
+  expect(ring.log).toEqual(['pop 0', 'tell', `pop ${POLL_NS}`, 'arm']);
+  expect(ring.reply(0)?.total).toBe(120);
 });
 
-it('tells of two replies at a time, and of every batch of 32 before it takes the next', () => {
+/** What the ring saw of each batch: the entries between two pops. */
+function batches(log: readonly string[]): string[][] {
+  const found: string[][] = [];
+  for (const entry of log) {
+    if (entry.startsWith('pop')) found.push([]);
+    else if (entry !== 'arm') found.at(-1)!.push(entry);
+  }
+  return found;
+}
+
+it('tells of at most three replies at a time, and of every batch of 32 before it takes the next', () => {
   ring.available = many(40);
   ringServer.drain();
-  const told = (requests: number) => Array<string>(requests / 2).fill('tell');
-  const spun = `pop ${POLL_NS}`;
-  expect(ring.log).toEqual(['pop 0', ...told(32), spun, ...told(8), spun, 'arm']);
+  const [first, second, none] = batches(ring.log);
+  expect(first!.length).toBeGreaterThanOrEqual(11);
+  expect(second!.length).toBeGreaterThanOrEqual(3);
+  expect(none).toEqual([]);
+  expect(new Set([...first!, ...second!])).toEqual(new Set(['tell']));
+  expect(Array.from({ length: 40 }, (_, slot) => ring.reply(slot % SLOTS)?.total)).toEqual(
+    Array(40).fill(120),
+  );
 });
 
-it('publishes two replies at a time but wakes the driver less often where it has no CPU of its own', () => {
+it('publishes as often but wakes the driver less where it has no CPU of its own', () => {
   ringServer = new RingServer(ring, server, { pollNs: 0, isCrowded: () => true, onFault: () => {} });
   ring.available = many(32);
   ringServer.drain();
-  const sixteen = [...Array<string>(7).fill('publish'), 'tell'];
-  expect(ring.log).toEqual(['pop 0', ...sixteen, ...sixteen, 'pop 0', 'arm']);
+  const [batch] = batches(ring.log);
+  const told = batch!.filter((entry) => entry === 'tell').length;
+  expect(batch!.length).toBeGreaterThanOrEqual(11);
+  expect(batch!.at(-1)).toBe('tell');
+  expect(told).toBeLessThanOrEqual(batch!.length / 5 + 1);
 });
 
 it('does not sleep on what came while it armed', () => {
