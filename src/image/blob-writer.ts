@@ -13,6 +13,8 @@ export type Destination =
 
 /** What `append` collects before it is hashed and written on pool threads: little enough for their caches. */
 const SLAB_BYTES = 1 << 20;
+/** Slabs that may wait for the disk while the next one is filled. */
+const FLIGHTS_MAX = 4;
 const DIGEST_BYTES = 32;
 const write = promisify(fs.write);
 
@@ -32,11 +34,12 @@ export class OutputFile {
   readonly #hash: HashHandle;
   #size: number;
   #open = true;
-  /** Appended bytes that are on no way yet, and the slab that pool threads have. */
+  /** Appended bytes that are not on their way yet. */
   #slab: Buffer | null = null;
   #used = 0;
-  #spare: Buffer | null = null;
-  #flying: Promise<void> | null = null;
+  readonly #spare: Buffer[] = [];
+  /** Slabs on their way, one behind the other, oldest first. */
+  readonly #flights: Promise<void>[] = [];
 
   constructor(destination: Destination, base = 0) {
     this.#destination = destination;
@@ -77,9 +80,9 @@ export class OutputFile {
   /** Resolves when all that was appended is in the file. */
   async flush(): Promise<void> {
     await this.#ship();
-    await this.#flying;
+    await this.#flights.at(-1);
     this.#slab = null;
-    this.#spare = null;
+    this.#spare.length = 0;
   }
 
   /** Writes all of `bytes`. */
@@ -131,7 +134,7 @@ export class OutputFile {
   }
 
   #checkFlushed(): void {
-    if (this.#used > 0 || this.#flying !== null) throw new Error('flush what was appended first');
+    if (this.#used > 0 || this.#flights.length > 0) throw new Error('flush what was appended first');
   }
 
   async #appendInParts(bytes: Uint8Array): Promise<void> {
@@ -144,25 +147,27 @@ export class OutputFile {
     }
   }
 
-  /** Gives the slab to pool threads, once they have done with the one before. */
+  /** Sends the slab to pool threads, behind those before it. Waits when there are many. */
   async #ship(): Promise<void> {
-    await this.#flying;
     if (this.#used === 0) return;
     const slab = this.#slab!;
     const bytes = slab.subarray(0, this.#used);
-    this.#slab = this.#spare ?? Buffer.allocUnsafeSlow(SLAB_BYTES);
-    this.#spare = null;
-    this.#used = 0;
-    this.#flying = this.#fly(bytes).then(() => {
-      this.#spare = slab;
-      this.#flying = null;
+    const flight: Promise<void> = (this.#flights.at(-1) ?? Promise.resolve()).then(async () => {
+      await this.#fly(bytes);
+      this.#spare.push(slab);
+      this.#flights.shift();
     });
-    // Awaited at the next slab; without this a failure before then would be reported as unhandled.
-    this.#flying.catch(() => {});
+    // Awaited later; without this a failure before then would be reported as unhandled.
+    flight.catch(() => {});
+    this.#flights.push(flight);
+    this.#used = 0;
+    while (this.#flights.length > FLIGHTS_MAX) await this.#flights[0];
+    this.#slab = this.#spare.pop() ?? Buffer.allocUnsafeSlow(SLAB_BYTES);
   }
 
   /** Hashes and writes at the same time. */
   async #fly(bytes: Buffer): Promise<void> {
+    if (!this.#open) throw new ImageError('IMAGE_ABORTED', `${this.#destination.path}: given up`);
     this.#busy = true;
     const both = await Promise.allSettled([this.#hashOnPool(bytes), this.#writeOnPool(bytes)]);
     this.#busy = false;
