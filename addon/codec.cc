@@ -108,16 +108,6 @@ napi_value DecodeAsync(napi_env env, napi_callback_info info) {
   return startWork(env, decoders[kind], args[1], args[2], args[3]);
 }
 
-napi_value Lz4EncodeAsync(napi_env env, napi_callback_info info) {
-  Args args(env, info);
-  return startWork(env, lz4Encode, args[0], args[1], args[2]);
-}
-
-napi_value ZstdEncodeAsync(napi_env env, napi_callback_info info) {
-  Args args(env, info);
-  return startWork(env, zstdEncode, args[0], args[1], args[2]);
-}
-
 }  // namespace
 
 void defineCodecs(napi_env env, napi_value exports, Instance* instance) {
@@ -126,8 +116,6 @@ void defineCodecs(napi_env env, napi_value exports, Instance* instance) {
   define(env, exports, instance, "zstdDecode", ZstdDecode);
   define(env, exports, instance, "zranDecode", ZranDecode);
   define(env, exports, instance, "decodeAsync", DecodeAsync);
-  define(env, exports, instance, "lz4EncodeAsync", Lz4EncodeAsync);
-  define(env, exports, instance, "zstdEncodeAsync", ZstdEncodeAsync);
   define(env, exports, instance, "crc32c", Crc32c);
 }
 

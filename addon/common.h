@@ -122,6 +122,7 @@ void defineMappings(napi_env env, napi_value exports, Instance* instance);
 void defineDevices(napi_env env, napi_value exports, Instance* instance);
 void defineRings(napi_env env, napi_value exports, Instance* instance);
 void defineCodecs(napi_env env, napi_value exports, Instance* instance);
+void defineEncoders(napi_env env, napi_value exports, Instance* instance);
 void defineHashes(napi_env env, napi_value exports, Instance* instance);
 void defineGzipIndex(napi_env env, napi_value exports, Instance* instance);
 

@@ -74,6 +74,7 @@ NAPI_MODULE_INIT() {
   defineRings(env, exports, instance);
   defineCodecs(env, exports, instance);
   defineGzipIndex(env, exports, instance);
+  defineEncoders(env, exports, instance);
   defineHashes(env, exports, instance);
   return exports;
 }

@@ -5,7 +5,7 @@ import { ChunkFlag } from '../wire/rafs/chunk.ts';
 import type { Batch, Batcher } from './batch.ts';
 import type { OutputFile } from './blob-writer.ts';
 import { type BlobCipher, encrypt } from './cipher.ts';
-import { type BuildCompressor, compressIfSmaller, PACK_SLACK } from './compress.ts';
+import { type BuildCompressor, compressSpans, PACK_SLACK, type Span } from './compress.ts';
 import type { EarlierChunks } from './dict.ts';
 import { ImageError, reason } from './error.ts';
 import { type ImageNode, isRegular } from './node.ts';
@@ -60,21 +60,33 @@ export interface FileStream {
 
 /** Chunk numbers have 24 bits; the last one is not used, as upstream. */
 const CHUNK_INDEX_MAX = 0xfffffe;
-/** Chunks being compressed at a time, and their bytes: enough for every pool thread while this one reads ahead. */
-const IN_FLIGHT_MAX = 16;
+/** Bytes that are packed with one call: of several small files, or one chunk if that is larger. */
+const LOAD_BYTES = 512 << 10;
+/** Loads being packed at a time, and their bytes: enough for every pool thread while this one reads ahead. */
+const IN_FLIGHT_MAX = 8;
 const IN_FLIGHT_BYTES_MAX = 32 << 20;
 /** Larger v6 addresses do not fit a chunk-info entry: 40 bits compressed, 44 bits uncompressed. */
 const COMPRESSED_MAX = 2 ** 40;
 const UNCOMPRESSED_MAX = 2 ** 44;
 
+const NOTHING = Buffer.alloc(0);
+
 /** What is stored as one piece: a chunk, or a batch of small ones. */
 type Piece = StoredChunk | Batch;
 
+/** Pieces that a pool thread packs with one call: waking it costs as much as packing a small file. */
+interface Load {
+  readonly source: Buffer;
+  readonly target: Buffer;
+  readonly pieces: Piece[];
+  readonly spans: Span[];
+  /** Bytes of the source in use. */
+  used: number;
+}
+
 interface InFlight {
-  readonly piece: Piece;
-  readonly packed: Promise<Buffer>;
-  /** Of the pool, to be given back. */
-  readonly buffers: readonly Buffer[];
+  readonly load: Load;
+  readonly packed: Promise<Buffer[]>;
 }
 
 /** Cuts files into chunks, stores each distinct one once, in order of arrival. */
@@ -84,10 +96,10 @@ export class Chunker {
   readonly #known = new Map<string, StoredChunk>();
   readonly #inFlight: InFlight[] = [];
   #inFlightBytes = 0;
-  /** Buffers for a chunk, or for what it becomes: as many as were ever in use at once. */
-  readonly #pool: Buffer[] = [];
-  /** Holds the chunk that is looked at. */
-  #scratch: Buffer;
+  /** Done with, to be filled again. */
+  readonly #spare: Load[] = [];
+  /** Being filled: the chunk that is looked at lies behind its pieces. */
+  #load: Load;
   /** Distinct chunks in blob order. */
   readonly chunks: StoredChunk[] = [];
   /** Bytes of the uncompressed image, padding included. */
@@ -99,7 +111,7 @@ export class Chunker {
   constructor(out: OutputFile, options: ChunkerOptions) {
     this.#out = out;
     this.#options = options;
-    this.#scratch = this.#take();
+    this.#load = this.#newLoad();
   }
 
   /** Stores the data of `node`. Names of one file are read once, under whichever comes first. */
@@ -120,7 +132,9 @@ export class Chunker {
       );
     const chunks: StoredChunk[] = [];
     for (let offset = 0; offset < node.size; offset += chunkSize) {
-      const bytes = this.#scratch.subarray(0, Math.min(chunkSize, node.size - offset));
+      const length = Math.min(chunkSize, node.size - offset);
+      if (!this.#hasRoom(length)) await this.#submit();
+      const bytes = this.#next(length);
       const isHole = stream.hole >= chunkSize;
       if (isHole && this.#zeros !== null) {
         stream.skipHole(chunkSize);
@@ -149,7 +163,8 @@ export class Chunker {
 
   /** Waits for everything in flight. */
   async finish(): Promise<void> {
-    await this.#endBatch();
+    await this.#endBatch(NOTHING);
+    await this.#submit();
     while (this.#inFlight.length > 0) await this.#drain();
     await this.#out.flush();
   }
@@ -160,7 +175,8 @@ export class Chunker {
       const chunks: StoredChunk[] = [];
       for (let offset = 0; offset < node.size; offset += this.#options.chunkSize) {
         const length = Math.min(this.#options.chunkSize, node.size - offset);
-        const bytes = this.#scratch.subarray(0, length);
+        if (!this.#hasRoom(length)) await this.#submit();
+        const bytes = this.#next(length);
         readFully(fd, bytes, offset, node);
         chunks.push(this.#find(bytes) ?? (await this.#store(bytes, node)));
         const turn = this.#options.turns.next();
@@ -212,44 +228,66 @@ export class Chunker {
     this.#options.onStore?.(chunk, bytes);
     this.#known.set(this.#digest.toString('latin1'), chunk);
     if (batcher && node.size === bytes.length && batcher.takes(bytes.length)) {
-      if (!batcher.hasRoom(bytes.length)) await this.#endBatch();
-      batcher.add(chunk, bytes);
+      batcher.add(chunk, batcher.hasRoom(bytes.length) ? bytes : await this.#endBatch(bytes));
       return chunk;
     }
-    await this.#endBatch();
-    await this.#pack(chunk, bytes);
+    await this.#pack(chunk, await this.#endBatch(bytes));
     return chunk;
   }
 
-  async #endBatch(): Promise<void> {
+  /** Packs the batch that has been collected. It may go where `bytes` are, which are returned from a safe place. */
+  async #endBatch(bytes: Buffer): Promise<Buffer> {
     const full = this.#options.batcher?.take();
-    if (full) await this.#pack(full.batch, full.bytes);
+    if (!full) return bytes;
+    const kept = Buffer.from(bytes);
+    await this.#pack(full.batch, full.bytes);
+    return kept;
   }
 
   async #pack(piece: Piece, bytes: Buffer): Promise<void> {
+    if (this.#options.compressor === 'none') return this.#append(piece, bytes);
+    if (!this.#hasRoom(bytes.length)) await this.#submit();
+    const load = this.#load;
+    const place = this.#next(bytes.length);
+    if (bytes.buffer !== place.buffer || bytes.byteOffset !== place.byteOffset) place.set(bytes);
+    load.pieces.push(piece);
+    load.spans.push({ at: load.used, length: bytes.length });
+    load.used += bytes.length;
+  }
+
+  #hasRoom(length: number): boolean {
+    return this.#load.used + length <= this.#load.source.length;
+  }
+
+  /** Where the next chunk is read to. */
+  #next(length: number): Buffer {
+    return this.#load.source.subarray(this.#load.used, this.#load.used + length);
+  }
+
+  /** Gives the load to a pool thread and begins another. */
+  async #submit(): Promise<void> {
     const { compressor } = this.#options;
-    if (compressor === 'none') return this.#append(piece, bytes);
-    const buffers = [this.#take()];
-    if (bytes.buffer === this.#scratch.buffer) {
-      // The pool thread has it now.
-      buffers.push(this.#scratch);
-      this.#scratch = this.#take();
-    }
-    const packed = compressIfSmaller(bytes, compressor, buffers[0]);
+    const load = this.#load;
+    if (compressor === 'none' || load.used === 0) return;
+    const packed = compressSpans(load.source, load.spans, compressor, load.target);
     // Awaited in #drain; without this a failure before then would be reported as unhandled.
     packed.catch(() => {});
-    this.#inFlight.push({ piece, packed, buffers });
-    this.#inFlightBytes += bytes.length;
+    this.#inFlight.push({ load, packed });
+    this.#inFlightBytes += load.used;
     while (this.#inFlight.length > IN_FLIGHT_MAX || this.#inFlightBytes > IN_FLIGHT_BYTES_MAX)
       await this.#drain();
+    this.#load = this.#spare.pop() ?? this.#newLoad();
   }
 
   async #drain(): Promise<void> {
-    const { piece, packed, buffers } = this.#inFlight.shift()!;
-    this.#inFlightBytes -= piece.uncompressedSize;
-    const appended = this.#append(piece, await packed);
-    if (appended !== undefined) await appended;
-    this.#pool.push(...buffers);
+    const { load, packed } = this.#inFlight.shift()!;
+    this.#inFlightBytes -= load.used;
+    const stored = await packed;
+    for (const [i, piece] of load.pieces.entries()) {
+      const appended = this.#append(piece, stored[i]!);
+      if (appended !== undefined) await appended;
+    }
+    this.#spare.push({ ...load, pieces: [], spans: [], used: 0 });
   }
 
   #append(piece: Piece, packed: Buffer): Promise<void> | undefined {
@@ -263,8 +301,11 @@ export class Chunker {
     return this.#out.append(stored);
   }
 
-  #take(): Buffer {
-    return this.#pool.pop() ?? Buffer.allocUnsafeSlow(this.#options.chunkSize + PACK_SLACK);
+  #newLoad(): Load {
+    const { chunkSize, compressor } = this.#options;
+    const size = compressor === 'none' ? chunkSize : Math.max(chunkSize, LOAD_BYTES);
+    const target = compressor === 'none' ? NOTHING : Buffer.allocUnsafeSlow(size + PACK_SLACK);
+    return { source: Buffer.allocUnsafeSlow(size), target, pieces: [], spans: [], used: 0 };
   }
 }
 

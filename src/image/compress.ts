@@ -7,27 +7,52 @@ export type BuildCompressor = (typeof buildCompressors)[number];
 
 /** Bytes which an encoder may ask for beyond those it writes. */
 export const PACK_SLACK = 16;
+/** `kind` of `encodeAsync`. */
+const kinds = { lz4_block: 1, zstd: 3 } as const;
+const WORDS = 4;
+
+/** A part of a buffer. */
+export interface Span {
+  readonly at: number;
+  readonly length: number;
+}
 
 /**
- * Compresses on a pool thread: a bare LZ4 block, or a zstd frame of level 3, as the original's. Resolves with the part of `target` that
- * was filled, or with the input itself where compression does not make it smaller. Neither buffer may change meanwhile; `target` has
- * room for PACK_SLACK bytes more than the input.
+ * Compresses parts of `source` on a pool thread: bare LZ4 blocks, or zstd frames of level 3, as the original's. Resolves with what each
+ * becomes: a part of `target`, or the part of the source itself where compression does not make it smaller. Neither buffer may change
+ * meanwhile; `target` has as many bytes as the source and PACK_SLACK more. `spans` ascend and do not overlap.
  */
-export function compressIfSmaller(
-  bytes: Buffer,
-  compressor: BuildCompressor,
-  target: Buffer = Buffer.allocUnsafeSlow(bytes.length + PACK_SLACK),
-): Promise<Buffer> {
-  if (compressor === 'none' || bytes.length === 0) return Promise.resolve(bytes);
+export function compressSpans(
+  source: Buffer,
+  spans: readonly Span[],
+  compressor: Exclude<BuildCompressor, 'none'>,
+  target: Buffer,
+): Promise<Buffer[]> {
+  const pieces = new Int32Array(spans.length * WORDS);
+  // One after the other: what runs into the next one's place is not kept, since it is not smaller than its source.
+  for (const [i, { at, length }] of spans.entries())
+    pieces.set([at, length, at, length + PACK_SLACK], i * WORDS);
   return new Promise((resolve, reject) => {
-    const done = (result: number): void => {
-      // What takes more room than the input is not used.
-      if (result === -constants.errno.ENOSPC || result >= bytes.length) resolve(bytes);
-      else if (result >= 0) resolve(target.subarray(0, result));
-      else reject(new SystemError(result, compressor));
+    const done = (failure: number): void => {
+      if (failure === 0)
+        resolve(spans.map((span, i) => outcome(source, target, span, pieces[i * WORDS + 3]!)));
+      else reject(new SystemError(failure, compressor));
     };
-    const encode = compressor === 'zstd' ? addon.zstdEncodeAsync : addon.lz4EncodeAsync;
-    const started = encode(bytes, target.subarray(0, bytes.length + PACK_SLACK), done);
-    if (started < 0) reject(new SystemError(started, compressor));
+    const started = addon.encodeAsync(kinds[compressor], source, target, pieces, done);
+    if (started < 0) done(started);
   });
+}
+
+/** Compresses `bytes`, which must not change meanwhile. Resolves with them where that does not make them smaller. */
+export async function compressIfSmaller(bytes: Buffer, compressor: BuildCompressor): Promise<Buffer> {
+  if (compressor === 'none' || bytes.length === 0) return bytes;
+  const target = Buffer.allocUnsafeSlow(bytes.length + PACK_SLACK);
+  const [packed] = await compressSpans(bytes, [{ at: 0, length: bytes.length }], compressor, target);
+  return packed!.buffer === target.buffer ? packed! : bytes;
+}
+
+function outcome(source: Buffer, target: Buffer, { at, length }: Span, result: number): Buffer {
+  if (result === -constants.errno.ENOSPC || result >= length) return source.subarray(at, at + length);
+  if (result < 0) throw new SystemError(result, 'compress');
+  return target.subarray(at, at + result);
 }

@@ -197,10 +197,19 @@ export interface Addon {
   decodeAsync(kind: number, src: Uint8Array, dst: Uint8Array, done: (result: number) => void): number;
   /** Compresses to a raw LZ4 block: bytes produced; -ENOSPC when they might not fit `dst`, which may take 16 more than they are. */
   lz4Encode(src: Uint8Array, dst: Uint8Array): number;
-  /** The same on a pool thread, byte for byte as liblz4 does by default; -ENOSPC when it might not fit `dst`. */
-  lz4EncodeAsync(src: Uint8Array, dst: Uint8Array, done: (result: number) => void): number;
-  /** Compresses to one zstd frame of level 3 on a pool thread; -ENOSPC when it does not fit `dst`. */
-  zstdEncodeAsync(src: Uint8Array, dst: Uint8Array, done: (result: number) => void): number;
+  /**
+   * Compresses many pieces of `source` into `target` on one pool thread: kind 1 lz4 (a raw block, byte for byte as liblz4 makes it by default),
+   * 3 zstd (a frame of level 3 that says its size). `pieces` has rows of four: offset and length in the source, offset and room in
+   * the target; the last becomes the bytes produced, or -ENOSPC when they might not fit. lz4 may ask for 16 bytes more than it writes.
+   * `done` gets 0 or -errno. No buffer may change meanwhile.
+   */
+  encodeAsync(
+    kind: number,
+    source: Uint8Array,
+    target: Uint8Array,
+    pieces: Int32Array,
+    done: (result: number) => void,
+  ): number;
   // --- SHA-256 -----------------------------------------------------------------------------------------
   /** A SHA-256 in the making; freed with its last reference. -ENOMEM. */
   hashCreate(): HashHandle | number;

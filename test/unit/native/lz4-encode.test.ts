@@ -3,12 +3,16 @@ import { constants } from 'node:os';
 import { describe, expect, test } from 'vitest';
 import { addon } from '../../../src/native/index.ts';
 
+const LZ4 = 1;
+
 /** The block, or a negative errno; 16 bytes behind the target must stay as they are. */
 function encodeLz4(src: Uint8Array, room: number): Promise<Buffer | number> {
   const memory = Buffer.alloc(room + 16, 0xa5);
   return new Promise((resolve) => {
-    const started = addon.lz4EncodeAsync(src, memory.subarray(0, room), (size) => {
+    const piece = Int32Array.of(0, src.length, 0, room);
+    const started = addon.encodeAsync(LZ4, src, memory, piece, () => {
       expect(memory.subarray(room).every((byte) => byte === 0xa5)).toBe(true);
+      const size = piece[3]!;
       resolve(size < 0 ? size : memory.subarray(0, size));
     });
     if (started < 0) resolve(started);
@@ -55,9 +59,37 @@ describe('the lz4 encoder', () => {
     }
   });
 
-  test('refuses what is no bytes or no function', () => {
-    const bytes = new Uint8Array(4);
-    expect(addon.lz4EncodeAsync('x' as never, bytes, () => {})).toBe(-constants.errno.EINVAL);
-    expect(addon.lz4EncodeAsync(bytes, bytes, 1 as never)).toBe(-constants.errno.EINVAL);
+  test('packs many pieces with one call', async () => {
+    const target = Buffer.alloc(300);
+    const pieces = Int32Array.of(0, 100, 0, 116, 100, 50, 116, 66);
+    const source = Buffer.concat([Buffer.alloc(100, 0x61), noise.subarray(0, 50)]);
+    await new Promise((resolve) => addon.encodeAsync(LZ4, source, target, pieces, resolve));
+    expect([pieces[3], pieces[7]]).toEqual([11, 52]);
+    const out = Buffer.alloc(50);
+    expect(addon.lz4Decode(target.subarray(116, 168), out)).toBe(50);
+    expect(out.equals(noise.subarray(0, 50))).toBe(true);
+  });
+
+  test.each([
+    ['another codec', [2, text, Buffer.alloc(9), Int32Array.of(0, 1, 0, 1), () => {}]],
+    ['a source that is no bytes', [LZ4, 'x', Buffer.alloc(9), Int32Array.of(0, 1, 0, 1), () => {}]],
+    ['no function', [LZ4, text, Buffer.alloc(9), Int32Array.of(0, 1, 0, 1), 1]],
+    ['no piece', [LZ4, text, Buffer.alloc(9), new Int32Array(0), () => {}]],
+    ['half a row', [LZ4, text, Buffer.alloc(9), Int32Array.of(0, 1), () => {}]],
+    ['a source offset below 0', [LZ4, text, Buffer.alloc(9), Int32Array.of(-1, 1, 0, 1), () => {}]],
+    [
+      'a piece beyond the source',
+      [LZ4, Buffer.alloc(4), Buffer.alloc(9), Int32Array.of(2, 3, 0, 1), () => {}],
+    ],
+    ['a length below 0', [LZ4, text, Buffer.alloc(9), Int32Array.of(0, -1, 0, 1), () => {}]],
+    ['room beyond the target', [LZ4, text, Buffer.alloc(9), Int32Array.of(0, 1, 8, 2), () => {}]],
+    [
+      'a sum that overflows',
+      [LZ4, text, Buffer.alloc(9), Int32Array.of(0x7fffffff, 0x7fffffff, 0, 1), () => {}],
+    ],
+  ])('refuses %s', (_, args) => {
+    expect(addon.encodeAsync(...(args as Parameters<typeof addon.encodeAsync>))).toBe(
+      -constants.errno.EINVAL,
+    );
   });
 });
