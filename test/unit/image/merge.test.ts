@@ -123,7 +123,9 @@ describe('blobs', () => {
   test('an id that v6 has no room for is refused', async () => {
     const path = layer('low', [file('a', 'x')]);
     for (const originalId of ['', 'x'.repeat(65)])
-      await expect(run([path], {}, [{ originalId }])).rejects.toThrow('must be a plain file name of 1 to 64 bytes');
+      await expect(run([path], {}, [{ originalId }])).rejects.toThrow(
+        'must be a plain file name of 1 to 64 bytes',
+      );
   });
 });
 
