@@ -13,5 +13,17 @@ export interface BlobSource {
   close(): Promise<void>;
 }
 
+/** `size` bytes at `offset` in a buffer of their own. The caller has bound `size`. Rejects as `BlobSource.read`. */
+export async function readAt(
+  source: BlobSource,
+  objectId: string,
+  offset: number,
+  size: number,
+): Promise<Uint8Array> {
+  const bytes = Buffer.allocUnsafeSlow(size);
+  await source.read(objectId, offset, bytes);
+  return bytes;
+}
+
 /** A back end could not give the bytes. `code` is stable: SOURCE_NOT_FOUND, SOURCE_SHORT_READ, SOURCE_IO. */
 export class SourceError extends CodedError<string> {}

@@ -9,7 +9,7 @@ import {
   type TocEntry,
 } from '../wire/blob-toc.ts';
 import type { Codecs } from './codecs.ts';
-import type { BlobSource } from './source.ts';
+import { type BlobSource, readAt } from './source.ts';
 
 /** Upstream's limit of a bootstrap is 2 GiB; one of 1 GiB describes some ten million files. */
 const BOOTSTRAP_BYTES_MAX = 2 ** 30;
@@ -121,16 +121,5 @@ async function readSection(
     actual.toString('hex'),
     `the toc says ${wanted}`,
   );
-  return bytes;
-}
-
-async function readAt(
-  source: BlobSource,
-  objectId: string,
-  offset: number,
-  size: number,
-): Promise<Uint8Array> {
-  const bytes = Buffer.allocUnsafeSlow(size);
-  await source.read(objectId, offset, bytes);
   return bytes;
 }

@@ -2,7 +2,7 @@ import { createHash } from 'node:crypto';
 import { pipeline } from 'node:stream/promises';
 import { createZstdDecompress } from 'node:zlib';
 import { decrypt } from '../blob/decode.ts';
-import { type BlobSource, SourceError } from '../blob/source.ts';
+import { type BlobSource, readAt, SourceError } from '../blob/source.ts';
 import { BlobError, checkBlob } from '../wire/blob-error.ts';
 import { CHUNK_INFO_BYTES_MAX, ChunkInfoHeader } from '../wire/blob-meta.ts';
 import {
@@ -276,15 +276,4 @@ function isZero(bytes: Uint8Array): boolean {
 
 function hex(bytes: Uint8Array): string {
   return Buffer.from(bytes).toString('hex');
-}
-
-async function readAt(
-  source: BlobSource,
-  objectId: string,
-  offset: number,
-  size: number,
-): Promise<Uint8Array> {
-  const bytes = Buffer.allocUnsafeSlow(size);
-  await source.read(objectId, offset, bytes);
-  return bytes;
 }
