@@ -1,10 +1,10 @@
 import { closeSync } from 'node:fs';
+import type { BlobSpec } from '../wire/rafs/blob-spec.ts';
 import type { CacheFile } from './cache-file.ts';
 import type { ChunkMapFile } from './chunk-map.ts';
 import type { BackendCounters, CacheCounters } from './counters.ts';
 import type { Fetcher } from './fetch.ts';
 import type { BlobSource } from './source.ts';
-import type { BlobSpec } from './spec.ts';
 import type { BlobView, ChunkRef } from './view.ts';
 
 /** What an open blob owns. */

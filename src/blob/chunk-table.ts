@@ -1,8 +1,8 @@
 import { BlobError, checkBlob } from '../wire/blob-error.ts';
 import { ChunkInfoFlag, type ChunkInfoTable } from '../wire/blob-meta.ts';
+import { type BlobSpec, dataRegionSize, isLegacyStargz, isUnindexed } from '../wire/rafs/blob-spec.ts';
 import { ChunkFlag } from '../wire/rafs/chunk.ts';
 import { CHUNK_SIZE_MAX } from '../wire/rafs/flags.ts';
-import { type BlobSpec, dataRegionSize, isLegacyStargz, isUnindexed } from './spec.ts';
 import type { ChunkRef } from './view.ts';
 
 /** Stored bytes that are decoded as one: a chunk, a batch of small chunks, or a slice of a gzip stream. */

@@ -1,9 +1,9 @@
 import { createDecipheriv } from 'node:crypto';
-import { digest } from '../lib/digest.ts';
+import { digest } from '../lib/content-hash.ts';
 import { BlobError } from '../wire/blob-error.ts';
+import { type BlobSpec, isLegacyStargz } from '../wire/rafs/blob-spec.ts';
 import type { Chunk, Unit } from './chunk-table.ts';
 import type { Codecs } from './codecs.ts';
-import { type BlobSpec, isLegacyStargz } from './spec.ts';
 
 /**
  * AES-128-XTS with the blob's one IV. Data shorter than a cipher block was padded to 16 bytes and marked by two more (0x78 0x90) before it was

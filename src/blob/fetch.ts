@@ -1,5 +1,6 @@
 import type { Semaphore } from '../lib/semaphore.ts';
 import { BlobError } from '../wire/blob-error.ts';
+import type { BlobSpec } from '../wire/rafs/blob-spec.ts';
 import type { CacheFile } from './cache-file.ts';
 import { type ChunkMapFile, isReady, setReady } from './chunk-map.ts';
 import type { Chunk, ChunkTable } from './chunk-table.ts';
@@ -8,7 +9,6 @@ import type { CacheCounters } from './counters.ts';
 import { decodeUnit, verifyChunk } from './decode.ts';
 import type { DecodedCache } from './decoded-cache.ts';
 import { isContiguous, type PlannedUnit, planRuns, type Run } from './plan.ts';
-import type { BlobSpec } from './spec.ts';
 import type { ChunkRef } from './view.ts';
 
 /** A read is merged up to this many bytes even where amplification is off. */

@@ -8,11 +8,11 @@ import {
   decodeChunkInfo,
   decodeChunkInfoHeader,
 } from '../wire/blob-meta.ts';
+import { type BlobSpec, dataRegionSize } from '../wire/rafs/blob-spec.ts';
 import { BlobFeature, compressors } from '../wire/rafs/flags.ts';
 import type { Codecs } from './codecs.ts';
 import { decrypt } from './decode.ts';
 import type { BlobSource } from './source.ts';
-import { type BlobSpec, dataRegionSize } from './spec.ts';
 
 /**
  * The blob's chunk info: from `path` (`*.blob.meta`) if that file is of the right size and agrees with the bootstrap, otherwise from the back

@@ -5,8 +5,10 @@ import { performance } from 'node:perf_hooks';
 import { Semaphore } from '../lib/semaphore.ts';
 import { BlobError, checkBlob } from '../wire/blob-error.ts';
 import { chunkMapBytes } from '../wire/chunk-map.ts';
+import { type BlobSpec, dataRegionSize, isUnindexed } from '../wire/rafs/blob-spec.ts';
 import { BlobFeature } from '../wire/rafs/flags.ts';
 import { Blob, SharedSource } from './blob.ts';
+import { type CacheConfig, checkSpec } from './cache-config.ts';
 import { CacheFile } from './cache-file.ts';
 import { ChunkMapFile } from './chunk-map.ts';
 import { type ChunkTable, IndexedChunks, RecordChunks } from './chunk-table.ts';
@@ -16,7 +18,6 @@ import { DecodedCache } from './decoded-cache.ts';
 import { Fetcher } from './fetch.ts';
 import { loadChunkInfo } from './meta.ts';
 import type { BlobSource } from './source.ts';
-import { type BlobSpec, type CacheConfig, checkSpec, dataRegionSize, isUnindexed } from './spec.ts';
 import type { BlobView } from './view.ts';
 
 /** Reads of back ends at a time, over all blobs. */

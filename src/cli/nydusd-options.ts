@@ -1,7 +1,7 @@
 /** argv of nydusd → options: today's `nydusd virtiofs …` and the flat flags of 2020. Parsing only; nothing is opened. */
 import { availableParallelism } from 'node:os';
 import { parseArgs } from 'node:util';
-import type { NydusdOptions } from '../daemon/options.ts';
+import type { NydusdOptions } from '../programs/nydusd/options.ts';
 
 /** argv cannot be used; the message says what is wrong and what to write instead. */
 export class UsageError extends Error {

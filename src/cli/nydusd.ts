@@ -11,7 +11,7 @@ try {
   } else if (options === 'version') {
     process.stdout.write((await import('./nydusd-help.ts')).versionText());
   } else {
-    const { runNydusd } = await import('../daemon/nydusd.ts');
+    const { runNydusd } = await import('../programs/nydusd/start.ts');
     process.exitCode = await runNydusd(options);
     // Polls and threads that a failed shutdown left must not keep the process.
     process.exit();

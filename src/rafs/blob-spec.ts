@@ -1,5 +1,5 @@
 import { basename } from 'node:path';
-import type { BlobSpec } from '../blob/spec.ts';
+import type { BlobSpec } from '../wire/rafs/blob-spec.ts';
 import { BlobFeature, UNKNOWN_BLOB_ID } from '../wire/rafs/flags.ts';
 import type { BlobRow, Bootstrap } from './bootstrap.ts';
 

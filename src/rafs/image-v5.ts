@@ -1,5 +1,4 @@
-import type { Attr } from '../fuse/filesystem.ts';
-import { digest } from '../lib/digest.ts';
+import { digest } from '../lib/content-hash.ts';
 import { align8, readI64, readU64 } from '../wire/rafs/bytes.ts';
 import { ChunkRecordLayout } from '../wire/rafs/chunk.ts';
 import { digesterOf, NAME_MAX } from '../wire/rafs/flags.ts';
@@ -18,6 +17,7 @@ import {
   copy,
   type DirectoryAt,
   type Image,
+  type InodeAttr,
   isDot,
   isEntryName,
   isFileType,
@@ -78,7 +78,7 @@ export class ImageV5 implements Image {
     return readU64(this.#view, this.#record(lo) + InodeV5.fileSize);
   }
 
-  attr(lo: number, out: Attr): void {
+  attr(lo: number, out: InodeAttr): void {
     const view = this.#view;
     const at = this.#record(lo);
     const mode = view.getUint32(at + InodeV5.mode, true);

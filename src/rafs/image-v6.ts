@@ -1,4 +1,3 @@
-import type { Attr } from '../fuse/filesystem.ts';
 import { align8, readI64, readU64 } from '../wire/rafs/bytes.ts';
 import { ChunkAddress, chunkAddressIndex } from '../wire/rafs/chunk.ts';
 import {
@@ -18,6 +17,7 @@ import {
   copy,
   type DirectoryAt,
   type Image,
+  type InodeAttr,
   isDot,
   isEntryName,
   isFileType,
@@ -79,7 +79,7 @@ export class ImageV6 implements Image {
       : this.#view.getUint32(at + CompactInode.fileSize, true);
   }
 
-  attr(lo: number, out: Attr): void {
+  attr(lo: number, out: InodeAttr): void {
     const view = this.#view;
     const at = this.#inode(lo);
     const mode = view.getUint16(at + ExtendedInode.mode, true);

@@ -1,7 +1,3 @@
-import { Attr } from '../fuse/filesystem.ts';
-
-export { Attr };
-
 export const S_IFMT = 0xf000;
 export const S_IFIFO = 0x1000;
 export const S_IFCHR = 0x2000;
@@ -13,6 +9,21 @@ export const S_IFSOCK = 0xc000;
 
 /** Link targets are copied into buffers of this size. */
 export const SYMLINK_BYTES_MAX = 4096;
+
+/** Attributes of an inode as an image keeps them; filled in place. Time in seconds (may exceed 32 bits) and nanoseconds. */
+export class InodeAttr {
+  inoLo = 0;
+  size = 0;
+  blocks = 0;
+  mtime = 0;
+  mtimeNs = 0;
+  mode = 0;
+  nlink = 0;
+  uid = 0;
+  gid = 0;
+  rdev = 0;
+  blksize = 4096;
+}
 
 /** Where a chunk of a file is; filled in place. */
 export class ChunkAt {
@@ -56,7 +67,7 @@ export interface Image {
   /** st_size in bytes. */
   size(lo: number): number;
   /** Everything but owner overrides, inoHi and times of validity. */
-  attr(lo: number, out: Attr): void;
+  attr(lo: number, out: InodeAttr): void;
   /** Nodeid of the named child, not checked yet; or -ENOENT, -EIO. */
   child(lo: number, bytes: Uint8Array, start: number, end: number): number;
   /** Fills the entry at `cookie` (0 = first); 1, or 0 behind the last, or -EIO. */

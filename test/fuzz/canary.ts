@@ -24,7 +24,7 @@ export const canaries: Readonly<Record<string, Canary>> = {
     says: /bootstrap: seed 7, iteration \d+: RangeError/,
   },
   check: {
-    file: 'src/image/check-v5.ts',
+    file: 'src/image/check/v5.ts',
     check: 'if (table === undefined) return',
     instead: 'if (table === undefined) return null;\n    if (table === undefined) return',
     says: /check: seed 7, iteration \d+: Error: accepted, but a chunk of blob \d+/,
@@ -48,7 +48,7 @@ export const canaries: Readonly<Record<string, Canary>> = {
     says: /AddressSanitizer: heap-buffer-overflow/,
   },
   tar: {
-    file: 'src/image/tar/tree.ts',
+    file: 'src/image/source/tar/tree.ts',
     check: "if (part === '..')",
     instead: "if (part === '')",
     says: /tar: seed 7, iteration \d+: Error: accepted, but "\/[^\n]*" has a child named "\.\."/,

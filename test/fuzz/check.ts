@@ -1,9 +1,9 @@
 /** `nydus-image check` on images whose bootstrap or blobs were changed in a few places. */
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { checkImage } from '../../src/image/check.ts';
-import { EntryReader } from '../../src/image/entry-text.ts';
-import { imageOf, walkTree } from '../../src/image/tree-walk.ts';
+import { checkImage } from '../../src/image/check/check.ts';
+import { EntryReader } from '../../src/image/inspect/entry-text.ts';
+import { imageOf, walkTree } from '../../src/image/read/tree-walk.ts';
 import { blobSpec } from '../../src/rafs/blob-spec.ts';
 import { type Bootstrap, openBootstrap } from '../../src/rafs/bootstrap.ts';
 import { RafsError } from '../../src/wire/rafs/error.ts';

@@ -1,12 +1,12 @@
 /** Gzip files of odd members and blocks, mutated, cut into slices: what is accepted comes out of every slice again. */
 
-import { ImageError } from '../../src/image/error.ts';
-import { openArchive } from '../../src/image/ref/archive.ts';
-import { refChunkInfo, refFeatures } from '../../src/image/ref/meta-blob.ts';
-import { RefStore } from '../../src/image/ref/ref-store.ts';
-import { readTar } from '../../src/image/tar/tar-source.ts';
-import { Turns } from '../../src/image/turns.ts';
-import { digest } from '../../src/lib/digest.ts';
+import { refChunkInfo, refFeatures } from '../../src/image/blob/meta-blob.ts';
+import { RefStore } from '../../src/image/blob/ref-store.ts';
+import { ImageError } from '../../src/image/model/error.ts';
+import { Turns } from '../../src/image/model/turns.ts';
+import { openArchive } from '../../src/image/source/archive/archive.ts';
+import { readTar } from '../../src/image/source/tar/tar-source.ts';
+import { digest } from '../../src/lib/content-hash.ts';
 import type { Addon } from '../../src/native/addon.ts';
 import { decodeChunkInfo } from '../../src/wire/blob-meta.ts';
 import { gzipMembers } from '../support/gzip.ts';

@@ -3,7 +3,7 @@ import { setImmediate as nextTurn } from 'node:timers/promises';
 import type { FileSystem } from '../../src/fuse/filesystem.ts';
 import { FuseServer } from '../../src/fuse/server.ts';
 import type { Addon } from '../../src/native/addon.ts';
-import { RingChannel } from '../../src/native/ring-channel.ts';
+import { RingChannel } from '../../src/transport/ring-channel.ts';
 import { RingServer } from '../../src/transport/virtio.ts';
 import type { QueueHost } from '../../src/vhost/host.ts';
 

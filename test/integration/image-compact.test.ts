@@ -3,7 +3,7 @@ import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync } from 'node
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { digest } from '../../src/lib/digest.ts';
+import { digest } from '../../src/lib/content-hash.ts';
 import { openBootstrap } from '../../src/rafs/bootstrap.ts';
 import { missingBlobs, sourceOf } from '../support/images.ts';
 import { FIXTURES, imageNames } from '../support/rafs-fixtures.ts';

@@ -14,8 +14,8 @@ import {
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { readBootstrap } from '../../src/image/load.ts';
-import { digest } from '../../src/lib/digest.ts';
+import { readBootstrap } from '../../src/image/read/load.ts';
+import { digest } from '../../src/lib/content-hash.ts';
 import { addon } from '../support/addon.ts';
 import { compareImages } from '../support/compare-image.ts';
 import { ConnectedGuest } from '../support/connected-guest.ts';

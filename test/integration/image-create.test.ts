@@ -16,7 +16,7 @@ import { join } from 'node:path';
 import { zstdDecompressSync } from 'node:zlib';
 import { uncompressSync } from 'lz4-napi';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { digest } from '../../src/lib/digest.ts';
+import { digest } from '../../src/lib/content-hash.ts';
 import { ChunkFlag, ChunkRecordLayout, decodeChunk } from '../../src/wire/rafs/chunk.ts';
 import { decodeBlobsV5, decodeSuperblockV5 } from '../../src/wire/rafs/superblock-v5.ts';
 import { decodeBlobsV6, decodeDevices, decodeSuperblockV6 } from '../../src/wire/rafs/superblock-v6.ts';

@@ -14,7 +14,7 @@ import {
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
-import { readBootstrap } from '../../src/image/load.ts';
+import { readBootstrap } from '../../src/image/read/load.ts';
 import { missingBlobs, sourceOf } from '../support/images.ts';
 import { originalDisks } from '../support/original-disks.ts';
 import { FIXTURES, imageNames } from '../support/rafs-fixtures.ts';

@@ -13,9 +13,8 @@ import {
 import { addonCodecs } from '../../src/blob/codecs.ts';
 import { decodeUnit, decrypt, verifyChunk } from '../../src/blob/decode.ts';
 import { loadChunkInfo } from '../../src/blob/meta.ts';
-import type { BlobSpec } from '../../src/blob/spec.ts';
-import type { StoredChunk } from '../../src/image/chunker.ts';
-import type { LoadedImage } from '../../src/image/load.ts';
+import type { StoredChunk } from '../../src/image/blob/chunker.ts';
+import type { LoadedImage } from '../../src/image/read/load.ts';
 import { addon } from '../../src/native/index.ts';
 import { blobSpec } from '../../src/rafs/blob-spec.ts';
 import { LocalfsSource } from '../../src/source/localfs.ts';
@@ -32,6 +31,7 @@ import {
   TAR_HEADER_BYTES,
   type TocEntry,
 } from '../../src/wire/blob-toc.ts';
+import type { BlobSpec } from '../../src/wire/rafs/blob-spec.ts';
 import { BlobFeature } from '../../src/wire/rafs/flags.ts';
 import type { ImagePlace } from './compare-image.ts';
 import type { Differences } from './differences.ts';

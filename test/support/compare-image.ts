@@ -1,6 +1,7 @@
 /** Compares two images field by field, through the reader that serves them and through their raw records. */
-import { type LoadedImage, loadImage } from '../../src/image/load.ts';
-import type { ImageNode } from '../../src/image/node.ts';
+
+import type { ImageNode } from '../../src/image/model/node.ts';
+import { type LoadedImage, loadImage } from '../../src/image/read/load.ts';
 import type { BlobRow, Bootstrap, BootstrapV6 } from '../../src/rafs/bootstrap.ts';
 import { ChunkFlag, ChunkRecordLayout } from '../../src/wire/rafs/chunk.ts';
 import { BlobFeature, UNKNOWN_BLOB_ID } from '../../src/wire/rafs/flags.ts';

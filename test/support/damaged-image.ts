@@ -1,8 +1,8 @@
 /** Images of the fixtures in memory, with some bytes changed, and what `check` says of them. */
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { type CheckReport, checkImage } from '../../src/image/check.ts';
-import { imageOf, type WalkEntry, walkTree } from '../../src/image/tree-walk.ts';
+import { type CheckReport, checkImage } from '../../src/image/check/check.ts';
+import { imageOf, type WalkEntry, walkTree } from '../../src/image/read/tree-walk.ts';
 import { blobSpec } from '../../src/rafs/blob-spec.ts';
 import { type Bootstrap, openBootstrap } from '../../src/rafs/bootstrap.ts';
 import { sourceOf } from './images.ts';

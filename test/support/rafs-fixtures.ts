@@ -3,8 +3,8 @@ import { join } from 'node:path';
 import { gunzipSync, zstdDecompressSync } from 'node:zlib';
 import type { BlobView, ChunkFetcher } from '../../src/blob/view.ts';
 import { Attr, type DirectorySink, Entry } from '../../src/fuse/filesystem.ts';
+import { RafsFileSystem, type RafsOptions } from '../../src/imagefs/filesystem.ts';
 import { type Bootstrap, openBootstrap } from '../../src/rafs/bootstrap.ts';
-import { RafsFileSystem, type RafsOptions } from '../../src/rafs/filesystem.ts';
 
 /** The subset in the repository. */
 export const FIXTURES: string = join(import.meta.dirname, '../fixtures');

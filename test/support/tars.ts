@@ -1,6 +1,6 @@
 /** Archives for tests, member by member. */
-import type { ByteSource } from '../../src/image/tar/byte-source.ts';
-import { type TarEntry, TarReader } from '../../src/image/tar/reader.ts';
+import type { ByteSource } from '../../src/image/source/tar/byte-source.ts';
+import { type TarEntry, TarReader } from '../../src/image/source/tar/reader.ts';
 import {
   encodePaxRecords,
   PAX_XATTR,

@@ -1,6 +1,6 @@
 /** Flags that the commands which read an image have in common. */
 import { type Command, Option } from 'commander';
-import { type BlobSource, localBlobs } from '../../image/blob-source.ts';
+import { type BlobSource, localBlobs } from '../../image/read/local-blobs.ts';
 
 /** Where the bootstrap and the blobs are, as the user said. */
 export interface BootstrapFlags {
@@ -41,7 +41,7 @@ export function bootstrapPath(argument: string | undefined, flags: BootstrapFlag
 export async function blobSource(flags: BootstrapFlags): Promise<BlobSource | null> {
   if (flags.blobDir !== undefined) return localBlobs(flags.blobDir);
   if (flags.config === undefined) return null;
-  const { loadConfig } = await import('../../daemon/config/load.ts');
+  const { loadConfig } = await import('../../config/load.ts');
   const { backend } = await loadConfig(flags.config);
   if (backend.localfs === null)
     throw new Error(

@@ -1,8 +1,8 @@
 import { writeFileSync } from 'node:fs';
 import { Command } from 'commander';
-import { checkImage } from '../../image/check.ts';
-import { checkJson, checkLines } from '../../image/check-text.ts';
-import { readBootstrap } from '../../image/load.ts';
+import { checkImage } from '../../image/check/check.ts';
+import { checkJson, checkLines } from '../../image/check/text.ts';
+import { readBootstrap } from '../../image/read/load.ts';
 import { addBootstrapOptions, type BootstrapFlags, blobSource, bootstrapPath } from './bootstrap-options.ts';
 import { abortOnSignals, logFileOption, logLevelOption, version } from './common.ts';
 import { Output } from './output.ts';

@@ -1,8 +1,8 @@
 import { statSync, writeFileSync } from 'node:fs';
 import { Command, Option } from 'commander';
-import type { Destination } from '../../image/blob-writer.ts';
-import { type ChunkdictResult, generateChunkdict } from '../../image/chunkdict.ts';
-import { outputJson } from '../../image/output.ts';
+import type { Destination } from '../../image/blob/output-file.ts';
+import { type ChunkdictResult, generateChunkdict } from '../../image/dictionary/generate.ts';
+import { outputJson } from '../../image/model/output-json.ts';
 import { logFileOption, logLevelOption, mebibytes, say, version } from './common.ts';
 import { warn } from './copy-options.ts';
 

@@ -1,6 +1,6 @@
 /** Flags that the commands which copy chunks into new blobs have in common. */
 import { type Command, Option } from 'commander';
-import type { BlobSource } from '../../image/blob-source.ts';
+import type { BlobSource } from '../../image/read/local-blobs.ts';
 import { blobSource } from './bootstrap-options.ts';
 
 /** Where blobs are read from, as the user said. */

@@ -1,9 +1,9 @@
 /** Types of `nydus-image create` whose images have their data in the source itself, a tar, tar.gz or eStargz layer. */
 import type { Command } from 'commander';
-import type { CreateOptions, CreateResult } from '../../image/create.ts';
-import { createRef } from '../../image/ref/create-ref.ts';
-import { createStargz } from '../../image/ref/create-stargz.ts';
-import { createTarfs } from '../../image/ref/create-tarfs.ts';
+import type { CreateOptions, CreateResult } from '../../image/create/create.ts';
+import { createRef } from '../../image/create/create-ref.ts';
+import { createStargz } from '../../image/create/create-stargz.ts';
+import { createTarfs } from '../../image/create/create-tarfs.ts';
 import { say } from './common.ts';
 import { type CreateFlags, type FormatOptions, isInline } from './create-flags.ts';
 

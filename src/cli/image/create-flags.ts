@@ -1,12 +1,12 @@
 /** Flags of `nydus-image create`: what they are, which go together, and what they mean. */
 import { devNull } from 'node:os';
 import { type Command, Option } from 'commander';
-import { isBlobName } from '../../image/blob-id.ts';
-import type { Destination } from '../../image/blob-writer.ts';
-import { type BuildCompressor, buildCompressors } from '../../image/compress.ts';
-import type { CreateOptions } from '../../image/create.ts';
-import type { WhiteoutSpec } from '../../image/walk.ts';
-import type { DigestAlgorithm } from '../../lib/digest.ts';
+import { type BuildCompressor, buildCompressors } from '../../image/blob/compress.ts';
+import type { Destination } from '../../image/blob/output-file.ts';
+import type { CreateOptions } from '../../image/create/create.ts';
+import { isBlobName } from '../../image/model/blob-id.ts';
+import type { WhiteoutSpec } from '../../image/source/directory.ts';
+import type { DigestAlgorithm } from '../../lib/content-hash.ts';
 import { type BootstrapFlags, blobSource, configOption } from './bootstrap-options.ts';
 import { parseChunkDict } from './chunk-dict.ts';
 

@@ -1,12 +1,12 @@
 import { readFileSync, writeFileSync } from 'node:fs';
 import { Command } from 'commander';
-import { type CreateOptions, type CreateResult, create, type Progress } from '../../image/create.ts';
-import { outputJson } from '../../image/output.ts';
-import { parsePrefetchList } from '../../image/prefetch.ts';
-import { isStandardInput } from '../../image/tar/byte-source.ts';
-import { tarSource } from '../../image/tar/tar-source.ts';
-import type { TreeSource } from '../../image/tree-source.ts';
-import { directorySource } from '../../image/walk.ts';
+import { type CreateOptions, type CreateResult, create, type Progress } from '../../image/create/create.ts';
+import { outputJson } from '../../image/model/output-json.ts';
+import { parsePrefetchList } from '../../image/model/prefetch.ts';
+import { directorySource } from '../../image/source/directory.ts';
+import { isStandardInput } from '../../image/source/tar/byte-source.ts';
+import { tarSource } from '../../image/source/tar/tar-source.ts';
+import type { TreeSource } from '../../image/source/tree-source.ts';
 import { abortOnSignals, logFileOption, logLevelOption, mebibytes, say, version } from './common.ts';
 import { archiveFormat, archiveTypes, createOfArchive, isArchiveType } from './create-archive.ts';
 import {

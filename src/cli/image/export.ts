@@ -1,9 +1,9 @@
 import { readFileSync } from 'node:fs';
 import { basename, join } from 'node:path';
 import { Command, InvalidArgumentError, Option } from 'commander';
-import { localBlobs } from '../../image/blob-source.ts';
-import { reason } from '../../image/error.ts';
-import { type ExportResult, exportDisk, type VerityResult } from '../../image/export.ts';
+import { type ExportResult, exportDisk, type VerityResult } from '../../image/export/export.ts';
+import { reason } from '../../image/model/error.ts';
+import { localBlobs } from '../../image/read/local-blobs.ts';
 import { abortOnSignals, logFileOption, logLevelOption, mebibytes, say } from './common.ts';
 import { bytesDone, endProgress, progressLine } from './progress.ts';
 

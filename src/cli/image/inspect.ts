@@ -1,8 +1,8 @@
 import { createInterface } from 'node:readline';
 import { Command } from 'commander';
-import { reason } from '../../image/error.ts';
-import { type Answer, Inspector } from '../../image/inspect.ts';
-import { readBootstrap } from '../../image/load.ts';
+import { type Answer, Inspector } from '../../image/inspect/inspect.ts';
+import { reason } from '../../image/model/error.ts';
+import { readBootstrap } from '../../image/read/load.ts';
 import { addBootstrapOptions, type BootstrapFlags, blobSource, bootstrapPath } from './bootstrap-options.ts';
 import { logFileOption, logLevelOption } from './common.ts';
 

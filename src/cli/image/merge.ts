@@ -1,11 +1,11 @@
 import { readFileSync, statSync, writeFileSync } from 'node:fs';
 import { performance } from 'node:perf_hooks';
 import { Command, Option } from 'commander';
-import type { Destination } from '../../image/blob-writer.ts';
-import { ImageError } from '../../image/error.ts';
-import { type LayerSource, type MergeResult, merge } from '../../image/merge.ts';
-import { outputJson } from '../../image/output.ts';
-import { parsePrefetchList } from '../../image/prefetch.ts';
+import type { Destination } from '../../image/blob/output-file.ts';
+import { type LayerSource, type MergeResult, merge } from '../../image/merge/merge.ts';
+import { ImageError } from '../../image/model/error.ts';
+import { outputJson } from '../../image/model/output-json.ts';
+import { parsePrefetchList } from '../../image/model/prefetch.ts';
 import { blobSource, configOption } from './bootstrap-options.ts';
 import { parseChunkDict } from './chunk-dict.ts';
 import { abortOnSignals, logFileOption, logLevelOption, mebibytes, say, version } from './common.ts';

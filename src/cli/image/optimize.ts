@@ -1,8 +1,8 @@
 import { writeFileSync } from 'node:fs';
 import { Command, Option } from 'commander';
-import { type OptimizeResult, optimize } from '../../image/optimize.ts';
-import { readAccessList } from '../../image/optimize-list.ts';
-import { outputJson } from '../../image/output.ts';
+import { outputJson } from '../../image/model/output-json.ts';
+import { readAccessList } from '../../image/optimize/list.ts';
+import { type OptimizeResult, optimize } from '../../image/optimize/optimize.ts';
 import { abortOnSignals, logFileOption, logLevelOption, mebibytes, say, version } from './common.ts';
 import { addBackendOptions, type BackendFlags, copySource, warn } from './copy-options.ts';
 import { bytesDone, endProgress, progressLine } from './progress.ts';

@@ -1,9 +1,9 @@
 import { readdirSync, statSync, writeFileSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 import { Command, Option } from 'commander';
-import { reason } from '../../image/error.ts';
-import { ImageStat } from '../../image/stat.ts';
-import type { DigestAlgorithm } from '../../lib/digest.ts';
+import { ImageStat } from '../../image/inspect/stat.ts';
+import { reason } from '../../image/model/error.ts';
+import type { DigestAlgorithm } from '../../lib/content-hash.ts';
 import { type BootstrapFlags, blobSource, configOption } from './bootstrap-options.ts';
 import { isVerbose, logFileOption, logLevelOption } from './common.ts';
 

@@ -1,6 +1,6 @@
 import { Command, Option } from 'commander';
-import { type BlobSource, localBlobs } from '../../image/blob-source.ts';
-import { type UnpackResult, unpack } from '../../image/unpack.ts';
+import { type BlobSource, localBlobs } from '../../image/read/local-blobs.ts';
+import { type UnpackResult, unpack } from '../../image/unpack/unpack.ts';
 import { bootstrapPath } from './bootstrap-options.ts';
 import { abortOnSignals, logFileOption, logLevelOption, mebibytes, say } from './common.ts';
 import { addBackendOptions, type BackendFlags, copySource, warn } from './copy-options.ts';

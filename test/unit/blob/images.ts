@@ -1,11 +1,12 @@
 import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
+import type { CacheConfig } from '../../../src/blob/cache-config.ts';
 import type { BlobSource } from '../../../src/blob/source.ts';
-import type { BlobSpec, CacheConfig } from '../../../src/blob/spec.ts';
 import { extractBootstrap } from '../../../src/blob/toc.ts';
 import { type BlobRow, type Bootstrap, openBootstrap } from '../../../src/rafs/bootstrap.ts';
 import { ChunkDigests } from '../../../src/rafs/chunk-digests.ts';
 import { LocalfsSource } from '../../../src/source/localfs.ts';
+import type { BlobSpec } from '../../../src/wire/rafs/blob-spec.ts';
 import { BlobFeature } from '../../../src/wire/rafs/flags.ts';
 import { referenceCodecs } from './codecs.ts';
 

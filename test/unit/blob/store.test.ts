@@ -15,7 +15,7 @@ import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import type { Blob } from '../../../src/blob/blob.ts';
 import { isReady } from '../../../src/blob/chunk-map.ts';
 import { BlobStore } from '../../../src/blob/store.ts';
-import { digest } from '../../../src/lib/digest.ts';
+import { digest } from '../../../src/lib/content-hash.ts';
 import { LocalfsSource } from '../../../src/source/localfs.ts';
 import { BlobFeature } from '../../../src/wire/rafs/flags.ts';
 import { referenceCodecs } from './codecs.ts';

@@ -2,7 +2,7 @@ import { copyFileSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from '
 import { tmpdir } from 'node:os';
 import { basename, join } from 'node:path';
 import { afterAll, beforeAll, expect, test } from 'vitest';
-import { readBootstrap } from '../../../src/image/load.ts';
+import { readBootstrap } from '../../../src/image/read/load.ts';
 import { compareImages, type ImagePlace } from '../../support/compare-image.ts';
 import { originalPlace } from '../../support/fixture-builds.ts';
 import { FIXTURES } from '../../support/rafs-fixtures.ts';

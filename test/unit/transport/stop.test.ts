@@ -1,7 +1,7 @@
 /** What becomes of requests in flight when their ring is stopped, over a socket, with real rings. */
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { FuseServer } from '../../../src/fuse/server.ts';
-import { RingChannel } from '../../../src/native/ring-channel.ts';
+import { RingChannel } from '../../../src/transport/ring-channel.ts';
 import { RingServer, type StopResult } from '../../../src/transport/virtio.ts';
 import type { QueueHost } from '../../../src/vhost/host.ts';
 import { Opcode } from '../../../src/wire/fuse.ts';

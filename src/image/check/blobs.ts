@@ -1,0 +1,271 @@
+import { type Chunk, IndexedChunks, RecordChunks } from '../../blob/chunk-table.ts';
+import type { Codecs } from '../../blob/codecs.ts';
+import { decodeUnit, verifyChunk } from '../../blob/decode.ts';
+import { loadChunkInfo } from '../../blob/meta.ts';
+import { type BlobSource, SourceError } from '../../blob/source.ts';
+import { blobSpec } from '../../rafs/blob-spec.ts';
+import type { BlobRow, Bootstrap } from '../../rafs/bootstrap.ts';
+import { BlobError } from '../../wire/blob-error.ts';
+import type { ChunkInfoTable } from '../../wire/blob-meta.ts';
+import { type BlobSpec, isUnindexed } from '../../wire/rafs/blob-spec.ts';
+import { ChunkFlag, type DecodedChunk, decodeChunk } from '../../wire/rafs/chunk.ts';
+import { BlobFeature } from '../../wire/rafs/flags.ts';
+import { ImageError } from '../model/error.ts';
+import type { CheckProgress } from './check.ts';
+import type { Faults } from './faults.ts';
+import { checkMetaBlob, checkToc, idMismatch, type Range } from './toc.ts';
+
+/** Stored bytes that are read and decoded at a time: several chunks of the usual size, or one of the largest. */
+const IN_FLIGHT_BYTES_MAX = 16 << 20;
+const IN_FLIGHT_MAX = 16;
+/** Damaged chunks that are kept to be named. */
+const DAMAGED_MAX = 100;
+const SHA256_ID = /^[0-9a-f]{64}$/;
+
+/** A chunk whose bytes are not what the image says. */
+export interface DamagedChunk {
+  readonly blobIndex: number;
+  /** Its key in `TreeCheck.chunks`. */
+  readonly key: number;
+  /** Blob, number and offset. */
+  readonly place: string;
+  readonly rule: string;
+}
+
+/** What the check of the blobs works on. */
+export interface BlobCheckOptions {
+  readonly bootstrap: Bootstrap;
+  readonly path: string;
+  readonly source: BlobSource;
+  readonly codecs: Codecs;
+  /** By blob: offset of each chunk's record or table row, by key. */
+  readonly chunks: readonly ReadonlyMap<number, number>[];
+  readonly faults: Faults;
+  readonly notes: string[];
+  readonly signal?: AbortSignal | undefined;
+  readonly onProgress?: ((progress: CheckProgress) => void) | undefined;
+}
+
+/** One blob being checked. */
+export interface CheckedBlob {
+  readonly row: BlobRow;
+  readonly spec: BlobSpec;
+}
+
+/** Reads every blob of an image once and compares it with what bootstrap, chunk info and table of contents say. */
+export class BlobChecker {
+  readonly #options: BlobCheckOptions;
+  readonly #damaged: DamagedChunk[] = [];
+  readonly #progress: CheckProgress = { bytes: 0, bytesTotal: 0 };
+
+  constructor(options: BlobCheckOptions) {
+    this.#options = options;
+  }
+
+  /** Adds faults, and returns the chunks that are damaged, the first of them if there are many. */
+  async run(): Promise<readonly DamagedChunk[]> {
+    const { bootstrap, path, faults } = this.#options;
+    for (const row of bootstrap.blobs) this.#progress.bytesTotal += row.compressedSize;
+    let before = 0;
+    for (const row of bootstrap.blobs) {
+      const blob: CheckedBlob = { row, spec: blobSpec(row, bootstrap, path) };
+      try {
+        await this.#checkBlob(blob);
+      } catch (error) {
+        // Anything else is not of the blob's making.
+        if (!(error instanceof BlobError) && !(error instanceof SourceError)) throw error;
+        faults.add(`blob ${row.index} (${blob.spec.id})`, error.message);
+      }
+      before += row.compressedSize;
+      this.#progress.bytes = before;
+    }
+    return this.#damaged;
+  }
+
+  async #checkBlob(blob: CheckedBlob): Promise<void> {
+    const { row, spec } = blob;
+    const { source, faults } = this.#options;
+    const size = await source.size(spec.objectId);
+    if (size < row.compressedSize)
+      faults.add(
+        `blob ${row.index} (${spec.id})`,
+        `has ${size} bytes, the bootstrap says compressed_size = ${row.compressedSize}`,
+      );
+    const before = faults.count + this.#damaged.length;
+    const digests = row.features & BlobFeature.tarfs ? null : await this.#checkContents(blob);
+    if (faults.count + this.#damaged.length === before) await this.#checkId(blob, digests);
+  }
+
+  /** Everything that has a digest. Resolves with the place of the digest array in the object with the chunks. */
+  async #checkContents(blob: CheckedBlob): Promise<Range | null> {
+    const { row, spec } = blob;
+    const { source, codecs } = this.#options;
+    if (spec.version === 6 && row.ciUncompressedSize > 0)
+      await this.#checkIndexed(blob, await loadChunkInfo(spec, null, source, codecs, () => {}));
+    else await this.#checkRecords(blob);
+    const digests = spec.version === 6 ? await checkToc(blob, this.#options) : null;
+    if ((row.features & BlobFeature.separate) === 0) return digests;
+    await checkMetaBlob(blob, digests, this.#options);
+    return null;
+  }
+
+  /**
+   * A blob's id is the SHA-256 of its bytes, without the digest array if it has one, unless the builder was told another. So it vouches for
+   * what no digest covers: chunks no file uses, headers, a tar as it is; but it does not prove damage.
+   */
+  async #checkId({ row, spec }: CheckedBlob, digests: Range | null): Promise<void> {
+    const { source, notes, signal } = this.#options;
+    const place = `blob ${row.index} (${spec.id})`;
+    const tar = row.features & BlobFeature.tarfs ? ': a tar has no digests in the image' : '';
+    if (!SHA256_ID.test(spec.id)) {
+      if (tar !== '') notes.push(`${place} was not verified${tar}, and its id is none`);
+      return;
+    }
+    const wanted = Buffer.from(spec.id, 'hex');
+    if ((await idMismatch(source, spec.objectId, digests, wanted, signal)) === null) return;
+    notes.push(
+      `${place}: its id is not the SHA-256 of its bytes. Unless it was built with another id, bytes which no digest covers are damaged${tar}`,
+    );
+  }
+
+  /** v6: the chunk info lists every chunk, also those that no file of this image uses. */
+  async #checkIndexed(blob: CheckedBlob, info: ChunkInfoTable): Promise<void> {
+    const { bootstrap, chunks } = this.#options;
+    const { row, spec } = blob;
+    const table = new IndexedChunks(spec, info, null);
+    const flights = new Flights();
+    let group: Chunk[] = [];
+    for (let index = 0; index < info.count; index++) {
+      const chunk = table.at(index)!;
+      const at = chunks[row.index]!.get(index);
+      const record = at === undefined ? null : decodeChunk(bootstrap.view, at);
+      if (record !== null && !this.#compare(blob, chunk, record)) continue;
+      const known: Chunk = { ...chunk, digest: record?.digest ?? null };
+      if (group.length > 0 && (known.context < 0 || known.unit !== group[0]!.unit)) {
+        const whole = group;
+        group = [];
+        await flights.start(whole[0]!.unit.size + whole[0]!.unit.uncompressedSize, () =>
+          this.#verify(blob, whole),
+        );
+      }
+      group.push(known);
+    }
+    if (group.length > 0) await flights.start(0, () => this.#verify(blob, group));
+    await flights.landed();
+  }
+
+  /** Chunk info and chunk table describe the same chunk. */
+  #compare(blob: CheckedBlob, chunk: Chunk, record: DecodedChunk): boolean {
+    const fields: [string, number, number][] = [
+      ['uncompressed_offset', chunk.uncompressedOffset, record.uncompressedOffset],
+      ['uncompressed_size', chunk.uncompressedSize, record.uncompressedSize],
+    ];
+    if (chunk.context < 0 && (record.flags & ChunkFlag.batch) === 0) {
+      fields.push(['compressed_offset', chunk.unit.start, record.compressedOffset]);
+      fields.push(['compressed_size', chunk.unit.size, record.compressedSize]);
+    }
+    if (chunk.crc32c !== null && record.flags & ChunkFlag.hasCrc32c)
+      fields.push(['crc32c', chunk.crc32c, record.crc32c]);
+    const wrong = fields.find(([, own, other]) => own !== other);
+    if (wrong === undefined) return true;
+    const [field, own, other] = wrong;
+    this.#damage(blob, chunk, `the chunk info says ${field} = ${own}, the chunk table ${other}`);
+    return false;
+  }
+
+  /** v5, and v6 without chunk info: the chunks that the bootstrap knows, in the order of the blob. */
+  async #checkRecords(blob: CheckedBlob): Promise<void> {
+    const { bootstrap, chunks } = this.#options;
+    const { row, spec } = blob;
+    const table = new RecordChunks(spec);
+    const unindexed = isUnindexed(spec);
+    const records = [...chunks[row.index]!].sort((a, b) => this.#start(a[1]) - this.#start(b[1]));
+    const flights = new Flights();
+    for (const [i, [key, at]] of records.entries()) {
+      const record = decodeChunk(bootstrap.view, at);
+      const chunk = table.locate({ index: unindexed ? i : key, record });
+      await flights.start(chunk.unit.size + chunk.unit.uncompressedSize, () => this.#verify(blob, [chunk]));
+    }
+    await flights.landed();
+  }
+
+  #start(at: number): number {
+    return decodeChunk(this.#options.bootstrap.view, at).compressedOffset;
+  }
+
+  /** Reads and decodes the chunks' common unit and verifies each. */
+  async #verify(blob: CheckedBlob, chunks: readonly Chunk[]): Promise<void> {
+    const { source, codecs, signal, onProgress } = this.#options;
+    if (signal?.aborted) throw new ImageError('IMAGE_ABORTED', 'interrupted');
+    const { spec } = blob;
+    const { unit } = chunks[0]!;
+    try {
+      const stored = Buffer.allocUnsafeSlow(unit.size);
+      await source.read(spec.objectId, unit.start, stored);
+      const plain = await decodeUnit(spec, codecs, unit, stored);
+      for (const chunk of chunks) this.#verifyOne(blob, chunk, plain);
+    } catch (error) {
+      if (!(error instanceof BlobError) && !(error instanceof SourceError)) throw error;
+      for (const chunk of chunks) this.#damage(blob, chunk, error.message);
+    }
+    this.#progress.bytes += unit.size;
+    onProgress?.(this.#progress);
+  }
+
+  #verifyOne(blob: CheckedBlob, chunk: Chunk, plain: Uint8Array): void {
+    const bytes = plain.subarray(chunk.unitPosition, chunk.unitPosition + chunk.uncompressedSize);
+    try {
+      // What no file of this image uses has no digest here.
+      verifyChunk(blob.spec, this.#options.codecs, chunk, bytes, chunk.digest !== null);
+    } catch (error) {
+      if (!(error instanceof BlobError)) throw error;
+      this.#damage(blob, chunk, error.message);
+    }
+  }
+
+  #damage({ row, spec }: CheckedBlob, chunk: Chunk, rule: string): void {
+    if (this.#damaged.length === DAMAGED_MAX) {
+      this.#options.faults.count++;
+      return;
+    }
+    const prefix = `blob ${spec.id} chunk ${chunk.index}: `;
+    this.#damaged.push({
+      blobIndex: row.index,
+      key: chunk.key,
+      place: `blob ${row.index} (${spec.id}) chunk ${chunk.index} at offset ${chunk.unit.start}`,
+      rule: rule.startsWith(prefix) ? rule.slice(prefix.length) : rule,
+    });
+  }
+}
+
+/** Work under way, bound in number and in bytes. */
+class Flights {
+  readonly #under = new Set<Promise<void>>();
+  #bytes = 0;
+  #failed: unknown = null;
+
+  /** Resolves when there is room for more. Rejects with what an earlier flight rejected with. */
+  async start(bytes: number, work: () => Promise<void>): Promise<void> {
+    this.#bytes += bytes;
+    const flight: Promise<void> = work()
+      .catch((error: unknown) => {
+        this.#failed ??= error;
+      })
+      .finally(() => {
+        this.#bytes -= bytes;
+        this.#under.delete(flight);
+      });
+    this.#under.add(flight);
+    while (this.#under.size >= IN_FLIGHT_MAX || (this.#bytes > IN_FLIGHT_BYTES_MAX && this.#under.size > 1))
+      await Promise.race(this.#under);
+    if (this.#failed !== null) {
+      await Promise.all(this.#under);
+      throw this.#failed;
+    }
+  }
+
+  async landed(): Promise<void> {
+    await Promise.all(this.#under);
+    if (this.#failed !== null) throw this.#failed;
+  }
+}

@@ -1,0 +1,63 @@
+import { BlobFeature } from '../../wire/rafs/flags.ts';
+import type { Destination } from '../blob/output-file.ts';
+import { TarfsStore } from '../blob/tarfs-store.ts';
+import { type ImageBlob, PLAIN_BLOB } from '../model/blob.ts';
+import { ImageError } from '../model/error.ts';
+import { assignInodes } from '../model/node.ts';
+import { setLayer } from '../model/overlay.ts';
+import { Turns } from '../model/turns.ts';
+import { openArchive, readArchive } from '../source/archive/archive.ts';
+import { GzipSource } from '../source/archive/gzip-source.ts';
+import { openByteSource } from '../source/tar/byte-source.ts';
+import { type CreateOptions, type CreateResult, LAYER, type Progress } from './create.ts';
+import { encodeRefBootstrap, refResult, writeFile } from './ref-bootstrap.ts';
+
+/** An image whose data is a tar as it is, which a kernel can mount. Always v6. */
+export interface TarfsOptions
+  extends Pick<CreateOptions, 'chunkSize' | 'explicitUidGid' | 'prefetchPatterns' | 'signal' | 'onProgress'> {
+  /** The tar; `-` for standard input. */
+  readonly archive: Buffer;
+  readonly bootstrap: Destination;
+  /** Id of the tar; null: its SHA-256. */
+  readonly blobId: string | null;
+}
+
+/** Builds the bootstrap of a tarfs image, all there is to build. Throws ImageError; aborting the signal ends it with IMAGE_ABORTED. */
+export async function createTarfs(options: TarfsOptions): Promise<CreateResult> {
+  const progress: Progress = { entries: 0, bytes: 0, bytesTotal: 0 };
+  const turns = new Turns(options.signal);
+  const source = await openArchive(openByteSource(options.archive, options.signal), turns);
+  try {
+    if (source instanceof GzipSource) {
+      const rule = 'compressed by gzip: an image of type tar-tarfs is mounted from the plain tar';
+      throw new ImageError('IMAGE_BAD_SOURCE', `${source.name}: ${rule}; gunzip it, or use --type targz-ref`);
+    }
+    const store = new TarfsStore(source, options.chunkSize, turns, (bytes) => {
+      progress.bytes += bytes;
+      options.onProgress?.(progress);
+    });
+    const root = await readArchive(source, store, options, progress, turns);
+    setLayer(root, LAYER);
+    const tree = assignInodes(root);
+    const { size, digest } = source.finish();
+    const blob: ImageBlob = {
+      ...PLAIN_BLOB,
+      id: options.blobId ?? digest,
+      features: BlobFeature.tarfs | BlobFeature.capTarToc,
+      chunkCount: store.chunks.length,
+      compressedSize: size,
+      uncompressedSize: size,
+      compressor: 'none',
+      digester: 'sha256',
+      // There is no chunk info; this is what the original has in the field.
+      ciCompressor: 'lz4_block',
+    };
+    const own = store.chunks.length === 0 ? null : blob;
+    const bytes = encodeRefBootstrap(tree, own === null ? [] : [own], options, 'tarfs');
+    const path = writeFile(options.bootstrap, bytes);
+    const blobIds = own === null ? [] : [own.id];
+    return refResult({ tree, data: store }, { blobIds, own }, { path, size: bytes.length });
+  } finally {
+    source.close();
+  }
+}

@@ -1,0 +1,242 @@
+import { resolve } from 'node:path';
+import type { BlobSource } from '../../blob/source.ts';
+import type { DigestAlgorithm } from '../../lib/content-hash.ts';
+import { BlobTable } from '../blob/blob-table.ts';
+import { BlobBuild } from '../blob/build.ts';
+import type { Chunker } from '../blob/chunker.ts';
+import type { BuildCompressor } from '../blob/compress.ts';
+import { type Destination, OutputFile } from '../blob/output-file.ts';
+import { writeBootstrapV5 } from '../bootstrap/write-v5.ts';
+import { type BootstrapOptions, writeBootstrapV6 } from '../bootstrap/write-v6.ts';
+import { loadDictionary } from '../dictionary/load.ts';
+import type { ImageBlob } from '../model/blob.ts';
+import { assignInodes, type ImageNode, isRegular, type NumberedTree } from '../model/node.ts';
+import { overlay, setLayer } from '../model/overlay.ts';
+import { matchPrefetch, type PrefetchMatch } from '../model/prefetch.ts';
+import { Turns } from '../model/turns.ts';
+import { checkTraits, refuseTarfs, traitsOf } from '../read/compatible.ts';
+import { type LoadedImage, loadImage } from '../read/load.ts';
+import type { WhiteoutSpec } from '../source/directory.ts';
+import type { TreeSource } from '../source/tree-source.ts';
+
+/** What `create` builds and where it goes. */
+export interface CreateOptions {
+  readonly source: TreeSource;
+  readonly fsVersion: 5 | 6;
+  readonly compressor: BuildCompressor;
+  readonly digester: DigestAlgorithm;
+  /** A power of two from 4096 to 16 MiB. */
+  readonly chunkSize: number;
+  /** Null: at the end of the blob. */
+  readonly bootstrap: Destination | null;
+  readonly blob: Destination;
+  /** Keep owners. */
+  readonly explicitUidGid: boolean;
+  readonly whiteoutSpec: WhiteoutSpec;
+  /** Bootstrap of the image below: the result shows both, and its chunks are not stored again. */
+  readonly parent?: string | undefined;
+  /** Bootstrap of an image whose chunks are referred to instead of being stored again. */
+  readonly chunkDict?: string | undefined;
+  /** Where the blobs of these are, if a bootstrap inlined in its blob leaves out what can only be seen there. */
+  readonly blobs?: BlobSource | null;
+  /** Absolute paths within the tree whose data is read ahead at mount; it is also stored first. */
+  readonly prefetchPatterns: readonly string[];
+  /** How the mount learns what to read ahead: from a list of files, or from the size of the blob's head. By default `fs`. */
+  readonly prefetchPolicy?: 'fs' | 'blob';
+  /** Table of contents and digest array at the end of the blob; v6. */
+  readonly blobToc?: boolean;
+  /** Files below half of this are compressed together; a power of two; 0: none. v6. */
+  readonly batchSize?: number;
+  /** AES-128-XTS with a random key, which the bootstrap keeps. v6. */
+  readonly encrypt?: boolean;
+  /** v5: chunks begin at multiples of 4096 in the uncompressed image, as they always do in v6. */
+  readonly alignedChunk?: boolean;
+  /** Name of the blob instead of its SHA-256. */
+  readonly blobId?: string | undefined;
+  /** Directory for the cache files of the blob, as if nydusd had fetched all of it. */
+  readonly cacheDir?: string | undefined;
+  /** Where the blob will begin in a larger object. */
+  readonly blobOffset?: number;
+  readonly signal?: AbortSignal | undefined;
+  readonly onProgress?: ((progress: Progress) => void) | undefined;
+}
+
+/** How far a build is. */
+export interface Progress {
+  entries: number;
+  bytes: number;
+  bytesTotal: number;
+}
+
+/** What was built. */
+export interface CreateResult {
+  readonly bootstrapPath: string;
+  readonly bootstrapSize: number;
+  /** In blob table order, those of other images included; empty if the tree has no data. */
+  readonly blobIds: readonly string[];
+  /** The blob that was built; null if the source has no data that is not in other blobs. */
+  readonly blobId: string | null;
+  readonly blobSize: number;
+  /** Of an image over an archive, whose chunk info is an object of its own: where that is. */
+  readonly metaBlobPath?: string | undefined;
+  /** Directory entries. */
+  readonly entries: number;
+  readonly inodes: number;
+  readonly chunks: number;
+  readonly duplicateChunks: number;
+  readonly duplicateBytes: number;
+  /** Bytes of all regular files of the source, aliases counted once. */
+  readonly dataSize: number;
+}
+
+/** Layer of the source's files; those of the image below are of layer 0. */
+export const LAYER = 1;
+
+/**
+ * Builds an image of a tree. Both files appear complete under their names or not at all. Throws ImageError; aborting
+ * the signal ends the build with IMAGE_ABORTED.
+ */
+export async function create(options: CreateOptions): Promise<CreateResult> {
+  const progress: Progress = { entries: 0, bytes: 0, bytesTotal: 0 };
+  const turns = new Turns(options.signal);
+  const { parent, table } = await loadEarlier(options);
+  const data = new BlobBuild(options, table, turns, (bytes) => {
+    progress.bytes += bytes;
+    options.onProgress?.(progress);
+  });
+  try {
+    await data.prepare();
+    const root = await readTree(data, options, progress, turns);
+    const tree = assignInodes(parent === null ? root : overlay(parent.root, root, options.whiteoutSpec));
+    const prefetch = matchPrefetch(tree, options.prefetchPatterns);
+    progress.bytesTotal = dataSize(tree);
+    const { chunker } = data;
+    // What has been stored already, as a tar passed, is not at the head of the blob.
+    const early = prefetch.early.filter(({ chunks }) => chunks.length === 0);
+    for (const node of prefetch.dataOrder) await chunker.add(node);
+    const blob = await data.finishData(early);
+    const files = await finishFiles(data, { tree, prefetch, table, options }, blob);
+    return {
+      ...files,
+      entries: tree.byIndex.length,
+      inodes: tree.inodesCount,
+      chunks: chunker.chunks.length,
+      duplicateChunks: chunker.duplicates,
+      duplicateBytes: chunker.duplicateBytes,
+      dataSize: progress.bytesTotal,
+    };
+  } finally {
+    data.discard();
+  }
+}
+
+async function readTree(
+  data: BlobBuild,
+  options: CreateOptions,
+  progress: Progress,
+  turns: Turns,
+): Promise<ImageNode> {
+  const { explicitUidGid, whiteoutSpec, signal } = options;
+  const onEntry = (): Promise<void> | undefined => {
+    progress.entries++;
+    options.onProgress?.(progress);
+    return turns.next();
+  };
+  const chunker = (): Chunker => data.chunker;
+  const keepWhiteouts = options.parent !== undefined;
+  const context = { chunker, explicitUidGid, whiteoutSpec, keepWhiteouts, onEntry, signal };
+  const root = await options.source.read(context);
+  setLayer(root, LAYER);
+  turns.check();
+  return root;
+}
+
+type Files = Pick<CreateResult, 'bootstrapPath' | 'bootstrapSize' | 'blobIds' | 'blobId' | 'blobSize'>;
+
+/** What a bootstrap is made of, but for the blob of this build. */
+interface Content {
+  readonly tree: NumberedTree;
+  readonly prefetch: PrefetchMatch;
+  readonly table: BlobTable;
+  readonly options: CreateOptions;
+}
+
+/** The bootstrap describes the whole blob, or is the end of it: which comes first depends on that. */
+async function finishFiles(data: BlobBuild, content: Content, blob: ImageBlob | null): Promise<Files> {
+  const { bootstrap } = content.options;
+  if (bootstrap === null) {
+    const { bytes, blobIds } = bootstrapOf(content, blob);
+    await data.inlineBootstrap(bytes);
+    const { id, size } = data.seal();
+    data.finish(id);
+    // The blob is a file even if it has nothing but the bootstrap.
+    const ids = blob === null ? [...blobIds, id] : blobIds.map((each) => (each === blob.id ? id : each));
+    return { bootstrapPath: '', bootstrapSize: bytes.length, blobIds: ids, blobId: id, blobSize: size };
+  }
+  if (blob === null) data.discard();
+  const sealed = blob === null ? null : data.seal();
+  const row = blob === null || sealed === null ? null : { ...blob, ...sealed, compressedSize: sealed.size };
+  const out = new OutputFile(bootstrap);
+  try {
+    const { bytes, blobIds } = bootstrapOf(content, row);
+    out.write(bytes);
+    // Both are complete before either gets its name.
+    if (sealed !== null) data.finish(sealed.id);
+    const bootstrapPath = resolve(out.finish().path);
+    const built = { blobId: sealed?.id ?? null, blobSize: sealed?.size ?? 0 };
+    return { bootstrapPath, bootstrapSize: bytes.length, blobIds, ...built };
+  } finally {
+    out.discard();
+  }
+}
+
+function bootstrapOf(
+  { tree, prefetch, table, options }: Content,
+  blob: ImageBlob | null,
+): { bytes: Buffer; blobIds: string[] } {
+  const blobs = table.rows(blob);
+  const bootstrapOptions: BootstrapOptions = {
+    ...options,
+    blobs,
+    prefetch: options.prefetchPolicy === 'blob' ? [] : prefetch.nodes,
+  };
+  const write = options.fsVersion === 6 ? writeBootstrapV6 : writeBootstrapV5;
+  return { bytes: write(tree, bootstrapOptions), blobIds: blobs.map(({ id }) => id) };
+}
+
+/** What decides whether earlier images go with a build. */
+export type EarlierOptions = Pick<
+  CreateOptions,
+  'parent' | 'chunkDict' | 'blobs' | 'digester' | 'fsVersion' | 'chunkSize' | 'explicitUidGid'
+>;
+
+/** The images which a build refers to, if they go with it. Rejects with ImageError. */
+export async function loadEarlier(
+  options: EarlierOptions,
+): Promise<{ parent: LoadedImage | null; table: BlobTable }> {
+  const { digester, fsVersion, chunkSize, explicitUidGid } = options;
+  const build = { name: 'this build', chunkSize, explicitUidGid, fsVersion, digester, tarfs: false };
+  const load = async (
+    path: string | undefined,
+    flag: string,
+    read: (path: string) => Promise<LoadedImage>,
+  ): Promise<LoadedImage | null> => {
+    if (path === undefined) return null;
+    const image = await read(path);
+    refuseTarfs(image, flag);
+    checkTraits(build, traitsOf(image.bootstrap, path));
+    return image;
+  };
+  const dictionary = await load(options.chunkDict, '--chunk-dict', loadDictionary);
+  const parent = await load(options.parent, '--parent-bootstrap', loadImage);
+  const table = await BlobTable.of({ parent, dictionary, digester, fsVersion }, options.blobs ?? null);
+  return { parent, table };
+}
+
+/** Bytes of all regular files of the source, aliases counted once. */
+export function dataSize(tree: NumberedTree): number {
+  let size = 0;
+  for (const node of tree.byIndex)
+    if (node.layer === LAYER && isRegular(node) && node.first === node) size += node.size;
+  return size;
+}

@@ -1,0 +1,21 @@
+import { CodedError } from '../../lib/coded-error.ts';
+
+/** Why an image could not be built; stable across releases. */
+export type ImageErrorCode =
+  | 'IMAGE_BAD_SOURCE'
+  | 'IMAGE_UNREADABLE'
+  | 'IMAGE_CHANGED'
+  | 'IMAGE_BAD_XATTR'
+  | 'IMAGE_TOO_LARGE'
+  | 'IMAGE_DAMAGED'
+  | 'IMAGE_INCOMPATIBLE'
+  | 'IMAGE_WRITE'
+  | 'IMAGE_ABORTED';
+
+/** A build that failed; the message names the path and the rule. */
+export class ImageError extends CodedError<ImageErrorCode> {}
+
+/** Message of anything thrown. */
+export function reason(error: unknown): string {
+  return error instanceof Error ? error.message : String(error);
+}

@@ -1,0 +1,125 @@
+/** nydusd: joins the API, the vhost-user socket, the workers and the mounts; starts and ends them. */
+import { lstatSync, unlinkSync } from 'node:fs';
+import type { Server } from 'node:http';
+import { flushCompileCache } from 'node:module';
+import { createApiServer } from '../../service/nydusd/http.ts';
+import { apiRoutes } from '../../service/nydusd/routes.ts';
+import { Log } from '../common/logging.ts';
+import { daemonVersion } from '../common/version.ts';
+import { DaemonControl } from './control.ts';
+import { EventLog } from './events.ts';
+import { LifeCycle } from './life-cycle.ts';
+import type { NydusdOptions } from './options.ts';
+import type { Machine } from './serving.ts';
+
+/** When compiled code is kept for the next start: once this one has nothing better to do. */
+const COMPILE_CACHE_DELAY_MS = 1000;
+/** A shutdown that hangs must not keep the process: whoever sent SIGTERM is waiting. */
+const SHUTDOWN_TIMEOUT_MS = 1500;
+
+/** Runs until SIGTERM, SIGINT, the API's exit or a failure; answers the exit code. Throws when it cannot start. */
+export async function runNydusd(options: NydusdOptions): Promise<number> {
+  const log = new Log({
+    level: options.logLevel,
+    file: options.logFile,
+    rotationSizeMb: options.logRotationSizeMb,
+  });
+  const life = new LifeCycle();
+  const events = new EventLog();
+  const end = Promise.withResolvers<number>();
+  for (const signal of ['SIGTERM', 'SIGINT'] as const) process.on(signal, () => end.resolve(0));
+  process.on('uncaughtException', (error) => {
+    log.error({ cause: error.stack }, 'defect: ending');
+    end.resolve(1);
+  });
+
+  let machine: Machine | null = null;
+  const ready = Promise.withResolvers<Machine>();
+  // Callers of the API wait for it; that nobody waits is no defect.
+  ready.promise.catch(() => {});
+  const control = new DaemonControl({
+    id: options.id,
+    version: daemonVersion(),
+    life,
+    events,
+    log,
+    ready: ready.promise,
+    mounts: () => machine?.mounts ?? null,
+    storage: () => machine?.storage ?? null,
+    exit: () => end.resolve(0),
+  });
+  let server: Server | null = null;
+  try {
+    if (options.apisock !== null) {
+      server = await listen(options.apisock, control, (error, what) => {
+        log.error(
+          { request: what, cause: error instanceof Error ? error.stack : String(error) },
+          'request failed',
+        );
+        events.add(`${what}: ${String(error)}`);
+      });
+    }
+    await log.open();
+    const { startMachine } = await import('./serving.ts');
+    machine = await startMachine(options, log, events, (code) => end.resolve(code));
+    ready.resolve(machine);
+    life.step('Mount');
+    life.step('Start');
+    // A big image must not keep a SIGTERM waiting.
+    await Promise.race([machine.mountAtStart(), end.promise]);
+    log.info({ sock: options.sock, apisock: options.apisock }, 'serving');
+    // Who ends daemons with SIGKILL shall have fast starts, too.
+    setTimeout(flushCompileCache, COMPILE_CACHE_DELAY_MS).unref();
+  } catch (error) {
+    ready.reject(error);
+    await shutDown(server, options.apisock, machine, log);
+    throw error;
+  }
+  const code = await end.promise;
+  life.step('Exit');
+  await shutDown(server, options.apisock, machine, log);
+  return code;
+}
+
+async function listen(
+  path: string,
+  control: DaemonControl,
+  report: (error: unknown, what: string) => void,
+): Promise<Server> {
+  const found = lstatSync(path, { throwIfNoEntry: false });
+  if (found !== undefined) {
+    if (!found.isSocket()) throw new Error(`--apisock ${path} exists and is not a socket; remove it`);
+    unlinkSync(path);
+  }
+  const server = createApiServer(apiRoutes(control), report);
+  const listening = Promise.withResolvers<void>();
+  server.once('error', (error) => listening.reject(new Error(`--apisock ${path}: ${error.message}`)));
+  server.listen({ path }, () => listening.resolve());
+  await listening.promise;
+  return server;
+}
+
+async function shutDown(
+  server: Server | null,
+  apisock: string | null,
+  machine: Machine | null,
+  log: Log,
+): Promise<void> {
+  const timeout = new Promise<void>((resolve) => setTimeout(resolve, SHUTDOWN_TIMEOUT_MS).unref());
+  // Closing unlinks the socket; answers on their way are finished.
+  server?.close();
+  server?.closeIdleConnections();
+  await Promise.race([machine?.stop(), timeout]).catch((error) => {
+    log.error({ cause: String(error) }, 'shutdown');
+  });
+  server?.closeAllConnections();
+  if (apisock !== null && server !== null) {
+    try {
+      unlinkSync(apisock);
+    } catch {
+      // Closing the server has removed it.
+    }
+  }
+  log.info({}, 'ended');
+  log.flush();
+}
