@@ -27,10 +27,10 @@ struct Instance {
 };
 
 // The arguments of one call. An argument of a wrong type reads as 0 or null, which every function refuses by itself.
-class Args {
+template <size_t kMax>
+class ArgsUpTo {
  public:
-  static constexpr size_t kMax = 8;
-  Args(napi_env env, napi_callback_info info) : env_(env) {
+  ArgsUpTo(napi_env env, napi_callback_info info) : env_(env) {
     size_t count = kMax;
     void* data = nullptr;
     napi_get_cb_info(env, info, &count, values_, nullptr, &data);
@@ -76,6 +76,7 @@ class Args {
   Instance* instance_ = nullptr;
   napi_value values_[kMax] = {};
 };
+using Args = ArgsUpTo<8>;
 
 // The memory of a typed array; `data` is null (and `length` 0) for anything else and for a detached one.
 template <class T>
@@ -93,10 +94,24 @@ struct Span {
 };
 struct Bytes : Span<uint8_t> {
   Bytes(napi_env env, napi_value v) : Span(env, v, napi_uint8_array) {}
+  // For libraries that refuse null: an array of length 0 may have no memory.
+  uint8_t* address() const {
+    static uint8_t nothing;
+    return data == nullptr ? &nothing : data;
+  }
 };
 struct Ints : Span<int32_t> {
   Ints(napi_env env, napi_value v) : Span(env, v, napi_int32_array) {}
 };
+struct Doubles : Span<double> {
+  Doubles(napi_env env, napi_value v) : Span(env, v, napi_float64_array) {}
+};
+
+inline bool isArrayOf(napi_env env, napi_value value, napi_typedarray_type expected) {
+  napi_typedarray_type type;
+  return napi_get_typedarray_info(env, value, &type, nullptr, nullptr, nullptr, nullptr) == napi_ok && type == expected;
+}
+inline bool isBytes(napi_env env, napi_value value) { return isArrayOf(env, value, napi_uint8_array); }
 
 inline napi_value number(napi_env env, int64_t value) {
   napi_value out = nullptr;
@@ -125,6 +140,7 @@ void defineCodecs(napi_env env, napi_value exports, Instance* instance);
 void defineEncoders(napi_env env, napi_value exports, Instance* instance);
 void defineHashes(napi_env env, napi_value exports, Instance* instance);
 void defineGzipIndex(napi_env env, napi_value exports, Instance* instance);
+void defineUnits(napi_env env, napi_value exports, Instance* instance);
 
 // A uv handle of this environment was opened, and its close callback ran.
 void handleOpened(Instance& instance);

@@ -76,5 +76,6 @@ NAPI_MODULE_INIT() {
   defineGzipIndex(env, exports, instance);
   defineEncoders(env, exports, instance);
   defineHashes(env, exports, instance);
+  defineUnits(env, exports, instance);
   return exports;
 }

@@ -6,41 +6,50 @@ import type { Compressor } from '../wire/rafs/flags.ts';
 export interface Codecs {
   /** `src` itself for `none`. Rejects with a BlobError when the output is not exactly `size` bytes. */
   decompress(compressor: Compressor, src: Uint8Array, size: number): Promise<Uint8Array>;
-  /** Raw inflate of an indexed-gzip context; the high `bits` bits of `byte` come first. Throws BlobError. */
+  /** Raw inflate of an indexed-gzip context; the high `bits` bits of `byte` come first. Rejects as above. */
   inflateContext(
     src: Uint8Array,
     size: number,
     bits: number,
     byte: number,
     dictionary: Uint8Array | null,
-  ): Uint8Array;
+  ): Promise<Uint8Array>;
   crc32c(bytes: Uint8Array): number;
 }
 
 const kinds = { lz4_block: 1, gzip: 2, zstd: 3 } as const;
 
 /** The addon's decoders, on its pool threads. */
-export function addonCodecs(addon: Pick<Addon, 'decodeAsync' | 'zranDecode' | 'crc32c'>): Codecs {
+export function addonCodecs(addon: Pick<Addon, 'decodeAsync' | 'zranDecodeAsync' | 'crc32c'>): Codecs {
   return {
     decompress(compressor, src, size) {
       if (compressor === 'none') return Promise.resolve(exactly(src, size, compressor));
-      const dst = Buffer.allocUnsafeSlow(size);
-      return new Promise((resolve, reject) => {
-        const started = addon.decodeAsync(kinds[compressor], src, dst, (produced) => {
-          if (produced === size) resolve(dst);
-          else reject(mismatch(compressor, produced, size));
-        });
-        if (started < 0) reject(mismatch(compressor, started, size));
-      });
+      return filled(compressor, size, (dst, done) => addon.decodeAsync(kinds[compressor], src, dst, done));
     },
     inflateContext(src, size, bits, byte, dictionary) {
-      const dst = Buffer.allocUnsafeSlow(size);
-      const produced = addon.zranDecode(src, dst, bits, byte, dictionary);
-      if (produced !== size) throw mismatch('zran', produced, size);
-      return dst;
+      return filled('zran', size, (dst, done) =>
+        addon.zranDecodeAsync(src, dst, bits, byte, dictionary, done),
+      );
     },
     crc32c: (bytes) => addon.crc32c(bytes) >>> 0,
   };
+}
+
+/** `size` bytes that a pool thread produces; rejects with a BlobError when it produces another number of them. */
+function filled(
+  what: string,
+  size: number,
+  start: (dst: Uint8Array, done: (produced: number) => void) => number,
+): Promise<Uint8Array> {
+  const dst = Buffer.allocUnsafeSlow(size);
+  return new Promise((resolve, reject) => {
+    const done = (produced: number): void => {
+      if (produced === size) resolve(dst);
+      else reject(mismatch(what, produced, size));
+    };
+    const started = start(dst, done);
+    if (started < 0) done(started);
+  });
 }
 
 /** `bytes` if there are `size` of them; otherwise throws BlobError. */

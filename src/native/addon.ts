@@ -1,3 +1,5 @@
+import type { UnitCalls } from './unit.ts';
+
 /** What `gzipIndexCreate` made. */
 export type GzipIndexHandle = object & { readonly gzipIndex: unique symbol };
 
@@ -33,7 +35,7 @@ export const GzipReport = {
  * configure a ring which a worker thread serves. Every access to guest memory happens inside the addon, is
  * bounds-checked against the memory map and survives a truncated backing file (`-EFAULT`).
  */
-export interface Addon {
+export interface Addon extends UnitCalls {
   // --- descriptors, sockets ------------------------------------------------------------------------
   /** Unix stream socket, bound and listening, CLOEXEC, non-blocking, file mode 0600. A path longer than sun_path is -ENAMETOOLONG. */
   listenUnix(path: string): number;
@@ -183,17 +185,19 @@ export interface Addon {
   /** Whole zstd frame. Bytes produced or -EBADMSG. */
   zstdDecode(src: Uint8Array, dst: Uint8Array): number;
   /**
-   * Raw inflate of one indexed-gzip (zran) context: primes the high `bits` bits of `byte` (as stored in the context), sets `dictionary`, and produces exactly dst.length bytes,
-   * crossing gzip member boundaries. -EBADMSG on damage.
+   * Raw inflate of one indexed-gzip (zran) context on a pool thread: primes the high `bits` (0…7) bits of `byte` (as stored in
+   * the context), sets `dictionary` (at most 32 KiB), and produces exactly dst.length bytes, crossing gzip member boundaries.
+   * `done` gets dst.length, -EBADMSG on damage or -EINVAL for a number that no context has.
    */
-  zranDecode(
+  zranDecodeAsync(
     src: Uint8Array,
     dst: Uint8Array,
     bits: number,
     byte: number,
     dictionary: Uint8Array | null,
+    done: (result: number) => void,
   ): number;
-  /** The same decoders on a pool thread; kind 1 lz4, 2 gzip member, 3 zstd. */
+  /** Decodes on a pool thread; kind 1 lz4, 2 gzip member, 3 zstd. */
   decodeAsync(kind: number, src: Uint8Array, dst: Uint8Array, done: (result: number) => void): number;
   /** Compresses to a raw LZ4 block: bytes produced; -ENOSPC when they might not fit `dst`, which may take 16 more than they are. */
   lz4Encode(src: Uint8Array, dst: Uint8Array): number;

@@ -10,6 +10,7 @@ import { digest } from '../../src/lib/content-hash.ts';
 import type { Addon } from '../../src/native/addon.ts';
 import { decodeChunkInfo } from '../../src/wire/blob-meta.ts';
 import { gzipMembers } from '../support/gzip.ts';
+import { onPool } from '../support/pool.ts';
 import { bytesSource, END, member } from '../support/tars.ts';
 import { mutateBytes, oneIn, pick, type Random } from './random.ts';
 import type { Counts, Target } from './runner.ts';
@@ -71,24 +72,27 @@ class GzipTarget implements Target {
       return;
     }
     counts.accepted++;
-    this.#checkSlices(bytes, data);
+    await this.#checkSlices(bytes, data);
   }
 
   /** Reads all chunks as a daemon would: through the checked table, each slice alone. */
-  #checkSlices(file: Buffer, data: RefStore): void {
+  async #checkSlices(file: Buffer, data: RefStore): Promise<void> {
     if (data.slices === null || data.chunks.length === 0) return;
     const info = refChunkInfo(data);
     const header = { ...info, features: 0, compressor: 0, offset: 0, compressedSize: 0, uncompressedSize: 0 };
     const limits = { features: refFeatures(data), chunkCount: info.count, compressedSize: file.length };
     const table = decodeChunkInfo(info.bytes, header, { ...limits, uncompressedSize: data.uncompressedSize });
-    const slices = Array.from({ length: table.contextCount }, (_, i) => {
+    const slices: Uint8Array[] = [];
+    for (let i = 0; i < table.contextCount; i++) {
       const stored = file.subarray(table.zranInOffset(i), table.zranInOffset(i) + table.zranInLength(i));
       const out = new Uint8Array(table.zranOutLength(i));
-      const dictionary = table.zranDictionary(i);
-      const result = this.#addon.zranDecode(stored, out, table.zranBits(i), table.zranByte(i), dictionary);
+      const [bits, byte, dictionary] = [table.zranBits(i), table.zranByte(i), table.zranDictionary(i)];
+      const result = await onPool((done) =>
+        this.#addon.zranDecodeAsync(stored, out, bits, byte, dictionary, done),
+      );
       if (result !== out.length) throw new Error(`accepted, but slice ${i} does not inflate: ${result}`);
-      return out;
-    });
+      slices.push(out);
+    }
     for (const [i, chunk] of data.chunks.entries()) {
       const at = table.contextPosition(i);
       const bytes = slices[table.context(i)]!.subarray(at, at + chunk.uncompressedSize);

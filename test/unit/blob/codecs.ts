@@ -19,7 +19,7 @@ export const referenceCodecs: Codecs = {
       throw new BlobError('BLOB_CORRUPT', `${compressor}: ${(cause as Error).message}`, { cause });
     }
   },
-  inflateContext(src, size, bits, byte, dictionary) {
+  async inflateContext(src, size, bits, byte, dictionary) {
     const parts: Buffer[] = [];
     let left = size;
     let input = primed(src, bits, byte);

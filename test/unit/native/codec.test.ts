@@ -4,6 +4,7 @@ import { crc32c } from '@node-rs/crc32';
 import { compressSync } from 'lz4-napi';
 import { expect, test } from 'vitest';
 import { addon } from '../../../src/native/index.ts';
+import { onPool } from '../../support/pool.ts';
 
 const EBADMSG = -74;
 
@@ -95,26 +96,33 @@ test('decoders on pool threads give the same', async () => {
   expect(addon.decodeAsync(4, data, data, () => {})).toBe(-22);
 });
 
-/** The blocks of a deflate stream that begins at a byte: a full flush ends the block there. */
-test('indexed gzip begins in the middle with a dictionary and crosses members', () => {
+const zranDecode = (
+  src: Uint8Array,
+  dst: Uint8Array,
+  bits: number,
+  byte: number,
+  dictionary: Uint8Array | null,
+) => onPool((done) => addon.zranDecodeAsync(src, dst, bits, byte, dictionary, done));
+
+test('indexed gzip begins in the middle with a dictionary and crosses members', async () => {
   const data = samples.text!;
   const first = zlib.gzipSync(data);
   const second = zlib.gzipSync(Buffer.from('second member'));
   const both = Buffer.concat([first, second]);
   const whole = new Uint8Array(data.length + 13);
-  expect(addon.zranDecode(both.subarray(10), whole, 0, 0, null)).toBe(whole.length);
+  expect(await zranDecode(both.subarray(10), whole, 0, 0, null)).toBe(whole.length);
   expect(Buffer.compare(whole, Buffer.concat([data, Buffer.from('second member')]))).toBe(0);
-  expect(addon.zranDecode(both.subarray(10), new Uint8Array(whole.length + 1), 0, 0, null)).toBe(EBADMSG);
+  expect(await zranDecode(both.subarray(10), new Uint8Array(whole.length + 1), 0, 0, null)).toBe(EBADMSG);
 
   const dictionary = data.subarray(0, 1000);
   const tail = zlib.deflateRawSync(data.subarray(1000), { dictionary });
   const out = new Uint8Array(data.length - 1000);
-  expect(addon.zranDecode(tail, out, 0, 0, dictionary)).toBe(out.length);
+  expect(await zranDecode(tail, out, 0, 0, dictionary)).toBe(out.length);
   expect(Buffer.compare(out, data.subarray(1000))).toBe(0);
-  expect(addon.zranDecode(tail, out, 0, 0, null)).toBe(EBADMSG);
+  expect(await zranDecode(tail, out, 0, 0, null)).toBe(EBADMSG);
 });
 
-test('indexed gzip begins within a byte', () => {
+test('indexed gzip begins within a byte', async () => {
   const data = Buffer.from('deflate with fixed codes');
   const raw = zlib.deflateRawSync(data, { strategy: zlib.constants.Z_FIXED });
   // Shifted by five bits: the first byte holds the stream's first three bits above foreign ones.
@@ -124,18 +132,22 @@ test('indexed gzip begins within a byte', () => {
     if ((raw[bit >> 3]! >> (bit & 7)) & 1) shifted[to >> 3]! |= 1 << (to & 7);
   }
   const out = new Uint8Array(data.length);
-  expect(addon.zranDecode(shifted.subarray(1), out, 3, shifted[0]! | 0x1f, null)).toBe(data.length);
+  expect(await zranDecode(shifted.subarray(1), out, 3, shifted[0]! | 0x1f, null)).toBe(data.length);
   expect(Buffer.from(out).toString()).toBe(data.toString());
-  expect(addon.zranDecode(shifted, out, 8, 0, null)).toBe(-22);
+  expect(await zranDecode(shifted, out, 8, 0, null)).toBe(-22);
+  expect(await zranDecode(shifted, out, 0, 256, null)).toBe(-22);
+  expect(await zranDecode(shifted, out, 0, 0, new Uint8Array(32_769))).toBe(-22);
+  expect(addon.zranDecodeAsync(shifted, out, 0, 0, 'x' as never, () => {})).toBe(-22);
+  expect(addon.zranDecodeAsync(shifted, out, 0, 0, null, 1 as never)).toBe(-22);
 });
 
-test('damaged indexed gzip does not crash', () => {
+test('damaged indexed gzip does not crash', async () => {
   const packed = zlib.deflateRawSync(samples.mixed!);
   const out = new Uint8Array(samples.mixed!.length);
   for (let i = 0; i < 500; i++) {
     const damaged = Buffer.from(packed);
     damaged[Math.floor(Math.random() * damaged.length)]! ^= 1 << (i & 7);
-    const result = addon.zranDecode(damaged, out, i & 7, i & 0xff, null);
+    const result = await zranDecode(damaged, out, i & 7, i & 0xff, null);
     expect(result === EBADMSG || result === out.length).toBe(true);
   }
 });
