@@ -1,10 +1,10 @@
 import { closeSync } from 'node:fs';
+import { gaveUp } from '../lib/deadline.ts';
 import type { BlobSpec } from '../wire/rafs/blob-spec.ts';
-import type { CacheFile } from './cache-file.ts';
-import type { ChunkMapFile } from './chunk-map.ts';
 import type { BackendCounters, CacheCounters } from './counters.ts';
-import type { Fetcher } from './fetch.ts';
-import type { BlobSource } from './source.ts';
+import type { Fetcher, FetchOptions } from './fetch.ts';
+import type { CachedChunk, OpenCache } from './open-cache.ts';
+import { type BlobSource, type ReadOptions, UNHURRIED } from './source.ts';
 import type { BlobView, ChunkRef } from './view.ts';
 
 /** What an open blob owns. */
@@ -13,8 +13,7 @@ export interface BlobParts {
   readonly view: BlobView;
   /** Null: every chunk is ready (tarfs). */
   readonly fetcher: Fetcher | null;
-  readonly file: CacheFile | null;
-  readonly map: ChunkMapFile | null;
+  readonly cache: OpenCache | null;
   readonly counters: CacheCounters;
   readonly backend: BackendCounters;
 }
@@ -44,9 +43,14 @@ export class Blob {
     return this.#parts.backend;
   }
 
+  /** The files it is kept in; the store closes them. */
+  get cache(): OpenCache | null {
+    return this.#parts.cache;
+  }
+
   /** Name of the cache file for metrics; null if nothing is kept. */
   get cachePath(): string | null {
-    return this.#parts.file?.path ?? null;
+    return this.#parts.cache?.file.path ?? null;
   }
 
   /** What queue workers need; may be sent to them as it is. */
@@ -55,16 +59,24 @@ export class Blob {
   }
 
   /** Null: the chunks' bits are set. Otherwise each chunk's uncompressed bytes, in order. Rejects with BlobError or SourceError. */
-  async fetch(chunks: readonly ChunkRef[]): Promise<Uint8Array[] | null> {
-    return this.#parts.fetcher ? this.#parts.fetcher.fetch(chunks) : null;
+  async fetch(chunks: readonly ChunkRef[], options: FetchOptions = UNHURRIED): Promise<Uint8Array[] | null> {
+    return this.#parts.fetcher ? this.#parts.fetcher.fetch(chunks, options) : null;
   }
 
-  /** Waits for flights, then closes the files: queue workers must have dropped the view before. `BlobStore.close` calls this. */
+  /**
+   * Gives the room of chunks in an uncompressed cache file back to the disk, readers or not; the next read fetches them anew. Answers how many
+   * bytes that were: chunks on their way stay. No other process may serve from the file.
+   */
+  evict(chunks: readonly CachedChunk[]): number {
+    const { cache, view } = this.#parts;
+    return cache !== null && view.ready !== null ? cache.evict(chunks) : 0;
+  }
+
+  /** Ends what is on its way: queue workers must have dropped the view before. `BlobStore.close` calls this, and then closes the cache. */
   async dispose(): Promise<void> {
-    await this.#parts.fetcher?.close();
-    this.#parts.map?.close();
-    if (this.#parts.file) this.#parts.file.close();
-    else if (this.#parts.view.fd >= 0) closeSync(this.#parts.view.fd);
+    const { fetcher, cache, view } = this.#parts;
+    await fetcher?.close();
+    if (cache === null && view.fd >= 0) closeSync(view.fd);
   }
 }
 
@@ -82,14 +94,15 @@ export class SharedSource {
   }
 
   /** Reads through the first source; if it goes meanwhile (its mount was removed), through the next. */
-  async read(objectId: string, offset: number, into: Uint8Array): Promise<void> {
+  async read(objectId: string, offset: number, into: Uint8Array, options: ReadOptions): Promise<void> {
     for (;;) {
       const source = this.#sources[0];
       if (!source) throw new Error(`no mount reads ${objectId} any more`);
       try {
-        return await source.read(objectId, offset, into);
+        return await source.read(objectId, offset, into, options);
       } catch (error) {
-        if (this.#sources.includes(source) || this.#sources.length === 0) throw error;
+        const isOver = gaveUp(options) !== null;
+        if (isOver || this.#sources.includes(source) || this.#sources.length === 0) throw error;
       }
     }
   }

@@ -1,6 +1,7 @@
 import {
   closeSync,
   constants,
+  fdatasyncSync,
   fstatSync,
   ftruncateSync,
   openSync,
@@ -20,19 +21,24 @@ import {
  * The chunk map on disk. Other processes may use the same file: a bit is set by reading its byte again and writing it back, so a bit of theirs
  * may be lost, which costs one more fetch, but no bit is ever set for data that was not written.
  *
- * The calls are synchronous: one byte of the page cache costs less than a hop to a pool thread.
+ * The calls are synchronous, and the thread that makes them is the storage thread, not the one that controls the daemon: one byte of the
+ * page cache costs less than a hop to a pool thread.
  */
 export class ChunkMapFile {
   readonly #fd: number;
   readonly #count: number;
   readonly #byte = Buffer.alloc(1);
-  /** The header says that all chunks are ready; the bits need not be looked at. */
-  readonly allReady: boolean;
+  #allReady: boolean;
 
   private constructor(fd: number, count: number, allReady: boolean) {
     this.#fd = fd;
     this.#count = count;
-    this.allReady = allReady;
+    this.#allReady = allReady;
+  }
+
+  /** The header says that all chunks are ready; the bits need not be looked at. */
+  get allReady(): boolean {
+    return this.#allReady;
   }
 
   /**
@@ -89,13 +95,28 @@ export class ChunkMapFile {
     this.#update(index, 0x80 >> (index & 7), 0);
   }
 
-  /** Clears the bit of a chunk whose cached bytes are wrong. */
+  /** Clears the bit of a chunk whose cached bytes are wrong or are to go. */
   clear(index: number): void {
-    if (!this.allReady) this.#update(index, 0, 0x80 >> (index & 7));
+    if (this.#allReady) this.#spellOut();
+    this.#update(index, 0, 0x80 >> (index & 7));
+  }
+
+  /** What was set and cleared reaches the disk before this returns. */
+  sync(): void {
+    fdatasyncSync(this.#fd);
   }
 
   close(): void {
     closeSync(this.#fd);
+  }
+
+  /** What the header says in a word is said by the bits, so that one of them can be taken back. */
+  #spellOut(): void {
+    const bits = Buffer.alloc(chunkMapBytes(this.#count));
+    for (let i = 0; i < this.#count; i++) bits[i >> 3]! |= 0x80 >> (i & 7);
+    writeSync(this.#fd, bits, 0, bits.length, ChunkMapHeader.size);
+    writeSync(this.#fd, encodeChunkMapHeader(false), 0, ChunkMapHeader.size, 0);
+    this.#allReady = false;
   }
 
   #update(index: number, set: number, clear: number): void {
@@ -148,6 +169,11 @@ function countBits(bytes: Uint8Array, count: number): number {
 /** Sets bit `index` (MSB first) of a map shared with queue workers. */
 export function setReady(ready: Uint8Array, index: number): void {
   Atomics.or(ready, index >> 3, 0x80 >> (index & 7));
+}
+
+/** Takes the bit back; who has just seen it is dealt with as `OpenCache` says. */
+export function clearReady(ready: Uint8Array, index: number): void {
+  Atomics.and(ready, index >> 3, ~(0x80 >> (index & 7)) & 0xff);
 }
 
 export function isReady(ready: Uint8Array, index: number): boolean {

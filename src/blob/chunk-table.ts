@@ -3,6 +3,7 @@ import { ChunkInfoFlag, type ChunkInfoTable } from '../wire/blob-meta.ts';
 import { type BlobSpec, dataRegionSize, isLegacyStargz, isUnindexed } from '../wire/rafs/blob-spec.ts';
 import { ChunkFlag } from '../wire/rafs/chunk.ts';
 import { CHUNK_SIZE_MAX } from '../wire/rafs/flags.ts';
+import type { ZranStart } from './lander.ts';
 import type { ChunkRef } from './view.ts';
 
 /** Stored bytes that are decoded as one: a chunk, a batch of small chunks, or a slice of a gzip stream. */
@@ -13,11 +14,7 @@ export interface Unit {
   readonly compressed: boolean;
   readonly encrypted: boolean;
   readonly batch: boolean;
-  readonly zran: {
-    readonly bits: number;
-    readonly byte: number;
-    readonly dictionary: Uint8Array | null;
-  } | null;
+  readonly zran: ZranStart | null;
 }
 
 /** One chunk, checked against its blob's regions. Made on a miss only. */

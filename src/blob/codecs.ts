@@ -58,7 +58,8 @@ export function exactly(bytes: Uint8Array, size: number, what: string): Uint8Arr
   return bytes;
 }
 
-function mismatch(what: string, produced: number, size: number): BlobError {
+/** The error for data that decodes to another number of bytes; `produced` is negative for what cannot be decoded. */
+export function mismatch(what: string, produced: number, size: number): BlobError {
   const got = produced < 0 ? `error ${-produced}` : `${produced} bytes`;
   return new BlobError('BLOB_CORRUPT', `${what} data: expected ${size} uncompressed bytes, got ${got}`);
 }

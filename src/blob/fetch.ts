@@ -1,41 +1,48 @@
-import type { Semaphore } from '../lib/semaphore.ts';
+import { type Patience, within } from '../lib/deadline.ts';
+import type { Gate } from '../lib/gate.ts';
+import type { ByteLru } from '../lib/lru.ts';
 import { BlobError } from '../wire/blob-error.ts';
-import type { BlobSpec } from '../wire/rafs/blob-spec.ts';
-import type { CacheFile } from './cache-file.ts';
-import { type ChunkMapFile, isReady, setReady } from './chunk-map.ts';
+import { amplified } from './amplify.ts';
+import { isReady, setReady } from './chunk-map.ts';
 import type { Chunk, ChunkTable } from './chunk-table.ts';
-import type { Codecs } from './codecs.ts';
 import type { CacheCounters } from './counters.ts';
-import { decodeUnit, verifyChunk } from './decode.ts';
-import type { DecodedCache } from './decoded-cache.ts';
-import { isContiguous, type PlannedUnit, planRuns, type Run } from './plan.ts';
+import { Flight } from './flight.ts';
+import { type Landed, type LandParts, landUnit } from './land.ts';
+import type { CacheUser, OpenCache } from './open-cache.ts';
+import { planRuns, type Run } from './plan.ts';
+import { type Priority, priorities, type ReadOptions } from './source.ts';
 import type { ChunkRef } from './view.ts';
 
 /** A read is merged up to this many bytes even where amplification is off. */
 const MERGE_BYTES_MIN = 128 * 1024;
+/** How long one read of a back end may take, whoever waits for it. */
+const READ_MS_MAX = 60_000;
 
 /** What a fetcher works with. */
-export interface FetchParts {
+export interface FetchParts extends LandParts {
   readonly handle: number;
-  readonly spec: BlobSpec;
   readonly table: ChunkTable;
-  readonly codecs: Codecs;
-  readonly validate: boolean;
+  /** A back-end read is extended over following chunks up to this many bytes; 0: never. */
   readonly amplifyBytes: number;
   /** Null: nothing is kept. */
-  readonly file: CacheFile | null;
-  /** `file` holds stored (compressed) bytes. */
+  readonly cache: OpenCache | null;
+  /** The cache holds stored (compressed) bytes. */
   readonly stored: boolean;
-  /** Null: readiness is not kept on disk. */
-  readonly map: ChunkMapFile | null;
   /** Bits shared with queue workers; null in 'bytes' delivery. */
   readonly ready: Uint8Array | null;
-  readonly decoded: DecodedCache;
-  readonly room: Semaphore;
+  /** Decoded chunks of caches that have none, by handle and key. */
+  readonly decoded: ByteLru;
+  /** Units that are decoded at a time, over all blobs. */
+  readonly landings: Readonly<Record<Priority, Gate>>;
   readonly counters: CacheCounters;
   readonly log: (message: string) => void;
   /** Reads the data object from whichever mount's back end is alive. */
-  readonly read: (offset: number, into: Uint8Array) => Promise<void>;
+  readonly read: (offset: number, into: Uint8Array, options: ReadOptions) => Promise<void>;
+}
+
+/** Who asks for chunks. */
+export interface FetchOptions extends Patience {
+  readonly priority: Priority;
 }
 
 /** Null: the chunk's bit is set and its bytes are in the cache file. */
@@ -43,6 +50,8 @@ type Outcome = Uint8Array | null;
 
 interface Pending {
   readonly chunk: Chunk;
+  priority: Priority;
+  flight: Flight | null;
   readonly outcome: Promise<Outcome>;
   readonly resolve: (outcome: Outcome) => void;
   readonly reject: (error: unknown) => void;
@@ -52,9 +61,10 @@ interface Pending {
  * Gets chunks that are not ready: one flight per chunk, near chunks in one read. A failure rejects the requests that wait for that chunk
  * and nothing else; the next request tries again.
  */
-export class Fetcher {
+export class Fetcher implements CacheUser {
   readonly #parts: FetchParts;
   readonly #pending = new Map<number, Pending>();
+  readonly #flights = new Set<Flight>();
   #queue: Pending[] = [];
   #active = 0;
   #closed = false;
@@ -63,54 +73,89 @@ export class Fetcher {
 
   constructor(parts: FetchParts) {
     this.#parts = parts;
+    parts.cache?.join(this);
+  }
+
+  get ready(): Uint8Array | null {
+    return this.#parts.ready;
+  }
+
+  isFetching(index: number): boolean {
+    // Blobs whose chunks are known by another key than their index have no bits, and nothing is evicted of them.
+    return this.#pending.has(index);
   }
 
   /** Null when all chunks' bits are set, otherwise the bytes of each chunk in order. */
-  async fetch(refs: readonly ChunkRef[]): Promise<Uint8Array[] | null> {
-    if (this.#closed) throw new BlobError('BLOB_CLOSED', `blob ${this.#parts.spec.id} is closed`);
+  async fetch(refs: readonly ChunkRef[], options: FetchOptions): Promise<Uint8Array[] | null> {
+    if (this.#closed) throw this.#gone();
     // All references are checked before the first flight starts.
     const chunks = refs.map((ref) => this.#parts.table.locate(ref));
     this.#parts.counters.chunksAsked += chunks.length;
+    const all = Promise.all(chunks.map((chunk) => this.#want(chunk, options.priority)));
+    const outcomes = await within(all, options, (why) => this.#late(why));
+    if (this.#parts.ready && outcomes.every((outcome) => outcome === null)) return null;
+    return Promise.all(outcomes.map((bytes, i) => bytes ?? this.#readBack(chunks[i]!)));
+  }
+
+  /** Refuses new requests, fails those that wait, and waits until nothing touches the cache any more. A back end is not waited for. */
+  async close(): Promise<void> {
+    this.#closed = true;
+    for (const flight of this.#flights) flight.cancel();
+    for (const { chunk } of [...this.#pending.values()]) this.#fail(chunk, this.#gone());
+    if (this.#active > 0) await new Promise<void>((resolve) => (this.#idle = resolve));
+    this.#parts.cache?.leave(this);
+  }
+
+  #gone(): BlobError {
+    return new BlobError('BLOB_CLOSED', `blob ${this.#parts.spec.id} is closed`);
+  }
+
+  #late(why: 'deadline' | 'signal'): BlobError {
+    const { id } = this.#parts.spec;
+    return why === 'deadline'
+      ? new BlobError('BLOB_TIMEOUT', `blob ${id}: chunks did not come before the deadline`)
+      : new BlobError('BLOB_CLOSED', `blob ${id}: nobody waits for these chunks any more`);
+  }
+
+  /** Runs `work`, which uses the cache files: `close` waits for it. */
+  async #using<T>(work: () => Promise<T>): Promise<T> {
     this.#active++;
     try {
-      const outcomes = await Promise.all(chunks.map((chunk) => this.#want(chunk)));
-      if (this.#parts.ready && outcomes.every((outcome) => outcome === null)) return null;
-      return await Promise.all(outcomes.map((bytes, i) => bytes ?? this.#readBack(chunks[i]!)));
+      return await work();
     } finally {
-      this.#leave();
+      this.#active--;
+      if (this.#active === 0) this.#idle?.();
     }
   }
 
-  /** Refuses new requests and waits for the flights. */
-  async close(): Promise<void> {
-    this.#closed = true;
-    if (this.#active > 0) await new Promise<void>((resolve) => (this.#idle = resolve));
-  }
-
-  #leave(): void {
-    this.#active--;
-    if (this.#active === 0) this.#idle?.();
-  }
-
-  #want(chunk: Chunk): Promise<Outcome> {
-    const { ready, decoded, handle } = this.#parts;
+  #want(chunk: Chunk, priority: Priority): Promise<Outcome> {
+    const { ready, decoded } = this.#parts;
     if (ready && isReady(ready, chunk.index)) return Promise.resolve(null);
-    const bytes = ready ? undefined : decoded.get(handle, chunk.key);
+    const bytes = ready ? undefined : decoded.get(this.#name(chunk));
     // Without an index two different records may claim one place.
     if (bytes && bytes.length === chunk.uncompressedSize) return Promise.resolve(bytes);
     const pending = this.#pending.get(chunk.key);
-    if (pending) return pending.outcome;
-    const added = this.#add(chunk);
+    if (pending) {
+      this.#promote(pending, priority);
+      return pending.outcome;
+    }
+    const added = this.#add(chunk, priority);
     this.#queue.push(added);
     // Requests of the same turn of the event loop are planned together.
-    if (this.#queue.length === 1) queueMicrotask(() => void this.#flush());
+    if (this.#queue.length === 1) queueMicrotask(() => void this.#using(() => this.#flush()));
     return added.outcome;
   }
 
-  #add(chunk: Chunk): Pending {
+  #promote(pending: Pending, priority: Priority): void {
+    if (priorities.indexOf(priority) >= priorities.indexOf(pending.priority)) return;
+    pending.priority = priority;
+    pending.flight?.promote(priority);
+  }
+
+  #add(chunk: Chunk, priority: Priority): Pending {
     const { promise, resolve, reject } = Promise.withResolvers<Outcome>();
     promise.catch(() => {}); // Nobody waits for an amplified chunk.
-    const pending = { chunk, outcome: promise, resolve, reject };
+    const pending: Pending = { chunk, priority, flight: null, outcome: promise, resolve, reject };
     this.#pending.set(chunk.key, pending);
     return pending;
   }
@@ -118,210 +163,173 @@ export class Fetcher {
   async #flush(): Promise<void> {
     const queue = this.#queue;
     this.#queue = [];
-    this.#active++;
-    const missing: Chunk[] = [];
+    const missing: Pending[] = [];
     try {
       await Promise.all(
-        queue.map(async ({ chunk }) => {
-          if (!(await this.#recover(chunk))) missing.push(chunk);
+        queue.map(async (pending) => {
+          if (!(await this.#recover(pending.chunk))) missing.push(pending);
         }),
       );
-      if (missing.length === 0) return;
-      this.#amplify(missing);
-      const mergeBytes = Math.max(MERGE_BYTES_MIN, this.#parts.amplifyBytes);
-      const runs = planRuns(missing, mergeBytes);
-      await Promise.all(runs.map((run) => this.#parts.room.run(() => this.#fly(run))));
+      // The daemon may have let the blob go while its cache was read.
+      const wanted = missing.filter(({ chunk }) => this.#pending.has(chunk.key));
+      for (const priority of priorities) {
+        const chunks = wanted.filter((one) => one.priority === priority).map(({ chunk }) => chunk);
+        if (chunks.length > 0) this.#launch(chunks, priority);
+      }
     } catch (error) {
       for (const { chunk } of queue) this.#fail(chunk, error);
-      for (const chunk of missing) this.#fail(chunk, error);
+    }
+  }
+
+  #launch(chunks: Chunk[], priority: Priority): void {
+    const { cache, table, amplifyBytes, counters } = this.#parts;
+    const more = cache === null ? [] : amplified(chunks, table, amplifyBytes, (one) => this.#isWanted(one));
+    for (const chunk of more) this.#add(chunk, priority);
+    counters.chunksAmplified += more.length;
+    const runs = planRuns([...chunks, ...more], Math.max(MERGE_BYTES_MIN, amplifyBytes));
+    for (const run of runs) void this.#using(() => this.#fly(run, priority));
+  }
+
+  async #fly(run: Run, priority: Priority): Promise<void> {
+    const { cache, stored, counters, landings, read } = this.#parts;
+    const size = run.end - run.start;
+    const flight = new Flight(
+      {
+        ...this.#parts,
+        landings,
+        read,
+        file: cache !== null && !stored ? cache.file : null,
+        keepStored: cache !== null && stored ? (at, bytes) => this.#keepStored(at, bytes) : null,
+        onLanded: (landed) => this.#landed(landed),
+        onFailed: (chunk, error) => this.#fail(chunk, error),
+      },
+      run,
+      priority,
+      performance.now() + READ_MS_MAX,
+    );
+    for (const { chunks } of run.units) {
+      for (const { key } of chunks) {
+        const pending = this.#pending.get(key);
+        if (pending) pending.flight = flight;
+      }
+    }
+    this.#flights.add(flight);
+    counters.bufferedBytes += size;
+    try {
+      await flight.fly();
     } finally {
-      this.#leave();
+      counters.bufferedBytes -= size;
+      this.#flights.delete(flight);
     }
   }
 
   /** Settles the chunk from the cache if it is there: this or another process may have written it. */
   async #recover(chunk: Chunk): Promise<boolean> {
-    const { file, map, ready, validate, room } = this.#parts;
-    if (!file) return false;
+    const { cache, ready, validate } = this.#parts;
+    if (!cache) return false;
+    const { map } = cache;
     // Without a map the cached bytes are tried, and believed if their digest is right.
     if (map && !map.has(chunk.index)) return false;
     if (ready && map && !validate) {
       this.#succeed(chunk, null, true);
       return true;
     }
-    const bytes = await room.run(() => this.#readVerified(chunk));
+    const bytes = await this.#readVerified(chunk);
     if (bytes) this.#succeed(chunk, ready ? null : bytes, true);
     return bytes !== null;
   }
 
   /** The chunk's bytes out of the cache file, or null if they are not what they should be. */
   async #readVerified(chunk: Chunk): Promise<Uint8Array | null> {
-    const { spec, codecs, validate, map } = this.#parts;
     try {
-      const bytes = await this.#readBack(chunk);
-      verifyChunk(spec, codecs, chunk, bytes, validate);
-      return bytes;
+      return await this.#readBack(chunk);
     } catch (error) {
       // Without a map the first look at a chunk finds a hole: nothing is wrong.
-      if (map) this.#reportCorrupt(chunk, error);
+      if (this.#parts.cache?.map) this.#reportCorrupt(chunk, error);
       return null;
     }
   }
 
   #reportCorrupt(chunk: Chunk, error: unknown): void {
-    this.#parts.counters.chunksCorrupt++;
-    this.#parts.log(
-      `cache of blob ${this.#parts.spec.id}, chunk ${chunk.index} is fetched anew: ${(error as Error).message}`,
-    );
-    try {
-      this.#parts.map?.clear(chunk.index);
-    } catch {
-      // The bit stays; whoever validates finds the same.
-    }
+    const { counters, spec, log, cache } = this.#parts;
+    counters.chunksCorrupt++;
+    log(`cache of blob ${spec.id}, chunk ${chunk.index} is fetched anew: ${(error as Error).message}`);
+    cache?.distrust(chunk.index);
   }
 
-  async #readBack(chunk: Chunk): Promise<Uint8Array> {
-    const { file, stored, spec, codecs } = this.#parts;
-    const place = stored ? chunk.unit.start : chunk.uncompressedOffset;
-    const size = stored ? chunk.unit.size : chunk.uncompressedSize;
-    const bytes = (await file?.read(place, size)) ?? null;
-    if (!bytes)
-      throw new BlobError('BLOB_CORRUPT', `cache of blob ${spec.id} ends before offset ${place + size}`);
-    return stored ? cut(await decodeUnit(spec, codecs, chunk.unit, bytes), chunk) : bytes;
-  }
-
-  /** Extends `missing` by chunks that follow in the blob, are not there and come cheaply with the same read. */
-  #amplify(missing: Chunk[]): void {
-    for (const chunk of missing.slice()) if (chunk.context >= 0) this.#addSiblings(chunk, missing);
-    if (this.#parts.amplifyBytes === 0 || this.#parts.file === null) return;
-    const asked = missing.slice().sort((a, b) => a.index - b.index);
-    for (const [i, chunk] of asked.entries()) {
-      if (asked[i + 1]?.index === chunk.index + 1) continue;
-      this.#extend(chunk, missing);
-    }
-  }
-
-  /** The other members of a batch or slice: they are decoded anyway. */
-  #addSiblings(chunk: Chunk, missing: Chunk[]): void {
-    if (this.#parts.file === null) return;
-    for (const step of [-1, 1]) {
-      for (let index = chunk.index + step; ; index += step) {
-        const sibling = this.#parts.table.at(index);
-        if (!sibling || sibling.unit !== chunk.unit) break;
-        if (this.#isWanted(sibling)) this.#take(sibling, missing);
+  /** Reads the chunk out of the cache file and verifies it. */
+  #readBack(chunk: Chunk): Promise<Uint8Array> {
+    return this.#using(async () => {
+      const { cache, stored, spec, landings } = this.#parts;
+      const leave = await landings.demand.enter(PATIENT, (why) => this.#late(why));
+      try {
+        const place = stored ? chunk.unit.start : chunk.uncompressedOffset;
+        const size = stored ? chunk.unit.size : chunk.uncompressedSize;
+        const bytes = (await cache?.file.read(place, size)) ?? null;
+        if (!bytes)
+          throw new BlobError('BLOB_CORRUPT', `cache of blob ${spec.id} ends before offset ${place + size}`);
+        const unit = stored ? chunk.unit : plainUnit(chunk);
+        const [landed] = await landUnit(this.#parts, unit, [stored ? chunk : alone(chunk)], bytes, null);
+        if (landed!.error) throw landed!.error;
+        return landed!.bytes;
+      } finally {
+        leave();
       }
-    }
+    });
   }
 
-  #extend(from: Chunk, missing: Chunk[]): void {
-    const { table, amplifyBytes } = this.#parts;
-    const start = from.unit.start;
-    let end = start + from.unit.size;
-    for (let index = from.index + 1; end - start < amplifyBytes; index++) {
-      const next = table.at(index);
-      if (!next) return;
-      const nextEnd = next.unit.start + next.unit.size;
-      if (next.unit.start < start || nextEnd - start > amplifyBytes) return;
-      if (!isContiguous(end, next.unit.start, end - start) || !this.#isWanted(next)) return;
-      this.#take(next, missing);
-      end = Math.max(end, nextEnd);
-    }
-  }
-
-  #take(chunk: Chunk, missing: Chunk[]): void {
-    this.#add(chunk);
-    missing.push(chunk);
-    this.#parts.counters.chunksAmplified++;
-  }
-
+  /** Whether a chunk that nobody asked for may be read along. */
   #isWanted(chunk: Chunk): boolean {
-    const { ready, map, validate } = this.#parts;
+    const { ready, cache, validate } = this.#parts;
     if (this.#pending.has(chunk.key) || (validate && chunk.digest === null)) return false;
     if (ready && isReady(ready, chunk.index)) return false;
-    return !map?.has(chunk.index);
+    return !cache?.map?.has(chunk.index);
   }
 
-  async #fly(run: Run): Promise<void> {
-    const { counters, read } = this.#parts;
-    const size = run.end - run.start;
-    counters.bufferedBytes += size;
+  /** The error of the file when the cache cannot take the bytes (disk full): the request is answered all the same. */
+  async #keepStored(offset: number, bytes: Uint8Array): Promise<Error | null> {
     try {
-      const bytes = Buffer.allocUnsafeSlow(size);
-      await read(run.start, bytes);
-      await Promise.all(
-        run.units.map((planned) => {
-          const at = planned.unit.start - run.start;
-          return this.#land(planned, bytes.subarray(at, at + planned.unit.size));
-        }),
-      );
+      await this.#parts.cache!.file.write(offset, bytes);
+      return null;
     } catch (error) {
-      for (const { chunks } of run.units) for (const chunk of chunks) this.#fail(chunk, error);
-    } finally {
-      counters.bufferedBytes -= size;
+      return error as Error;
     }
   }
 
-  /** Decodes one unit, keeps its chunks and settles them. */
-  async #land({ unit, chunks }: PlannedUnit, bytes: Uint8Array): Promise<void> {
-    const { spec, codecs, validate, stored, file, ready } = this.#parts;
-    try {
-      const plain = await decodeUnit(spec, codecs, unit, bytes);
-      const good: Chunk[] = [];
-      for (const chunk of chunks) {
-        try {
-          verifyChunk(spec, codecs, chunk, cut(plain, chunk), validate);
-          good.push(chunk);
-        } catch (error) {
-          this.#fail(chunk, error);
-        }
-      }
-      const kept = file !== null && stored && good.length > 0 ? await this.#keep(unit.start, bytes) : false;
-      for (const chunk of good) {
-        const piece = cut(plain, chunk);
-        const done = file && !stored ? await this.#keep(chunk.uncompressedOffset, piece) : kept;
-        if (done) this.#markOnDisk(chunk);
-        this.#parts.counters.chunksFetched++;
-        this.#succeed(chunk, ready && done ? null : owned(piece), done);
-      }
-    } catch (error) {
-      for (const chunk of chunks) this.#fail(chunk, error);
+  #landed({ chunk, bytes, error, writeError }: Landed): void {
+    if (error) {
+      this.#fail(chunk, error);
+      return;
     }
-  }
-
-  /** False when the cache cannot take the bytes (disk full): the request is answered all the same. */
-  async #keep(offset: number, bytes: Uint8Array): Promise<boolean> {
-    try {
-      await this.#parts.file!.write(offset, bytes);
-      return true;
-    } catch (error) {
-      this.#reportWriteError(error);
-      return false;
-    }
+    const { cache, ready, counters } = this.#parts;
+    if (writeError) this.#reportWriteError(writeError);
+    const isCached = cache !== null && writeError === null;
+    if (isCached) this.#markOnDisk(chunk);
+    counters.chunksFetched++;
+    this.#succeed(chunk, ready && isCached ? null : owned(bytes), isCached);
   }
 
   #markOnDisk(chunk: Chunk): void {
     try {
-      this.#parts.map?.set(chunk.index);
+      this.#parts.cache?.map?.set(chunk.index);
     } catch (error) {
-      this.#reportWriteError(error);
+      this.#reportWriteError(error as Error);
     }
   }
 
-  #reportWriteError(error: unknown): void {
+  #reportWriteError(error: Error): void {
     this.#parts.counters.writeErrors++;
     if (this.#writeErrorLogged) return;
     this.#writeErrorLogged = true;
     const { spec, log } = this.#parts;
-    log(
-      `cache of blob ${spec.id}: ${(error as Error).message}; reads go on without the cache where it fails`,
-    );
+    log(`cache of blob ${spec.id}: ${error.message}; reads go on without the cache where it fails`);
   }
 
   /** `cached`: the bytes are in the cache file, so the bit may be set. */
   #succeed(chunk: Chunk, outcome: Outcome, cached: boolean): void {
-    const { ready, decoded, handle, counters } = this.#parts;
+    const { ready, decoded, counters } = this.#parts;
     if (ready && cached) setReady(ready, chunk.index);
-    if (!ready && outcome) decoded.put(handle, chunk.key, outcome);
+    if (!ready && outcome) decoded.put(this.#name(chunk), outcome);
     const pending = this.#pending.get(chunk.key);
     if (!pending) return;
     if (cached) counters.chunksFromCache++;
@@ -335,10 +343,22 @@ export class Fetcher {
     this.#pending.delete(chunk.key);
     pending.reject(error);
   }
+
+  #name(chunk: Chunk): string {
+    return `${this.#parts.handle}:${chunk.key}`;
+  }
 }
 
-function cut(plain: Uint8Array, chunk: Pick<Chunk, 'unitPosition' | 'uncompressedSize'>): Uint8Array {
-  return plain.subarray(chunk.unitPosition, chunk.unitPosition + chunk.uncompressedSize);
+const PATIENT: Patience = { deadlineMs: Number.POSITIVE_INFINITY, signal: null };
+
+/** The chunk as uncompressed caches have it: bytes in clear, a unit of its own. */
+function plainUnit({ uncompressedSize }: Chunk): Chunk['unit'] {
+  const plain = { compressed: false, encrypted: false, batch: false, zran: null };
+  return { start: 0, size: uncompressedSize, uncompressedSize, ...plain };
+}
+
+function alone(chunk: Chunk): Chunk {
+  return { ...chunk, unitPosition: 0 };
 }
 
 /** A copy if `bytes` is a part of a larger buffer which it would keep alive. */

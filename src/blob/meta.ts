@@ -12,7 +12,7 @@ import { type BlobSpec, dataRegionSize } from '../wire/rafs/blob-spec.ts';
 import { BlobFeature, compressors } from '../wire/rafs/flags.ts';
 import type { Codecs } from './codecs.ts';
 import { decrypt } from './decode.ts';
-import type { BlobSource } from './source.ts';
+import { type BlobSource, type ReadOptions, UNHURRIED } from './source.ts';
 
 /**
  * The blob's chunk info: from `path` (`*.blob.meta`) if that file is of the right size and agrees with the bootstrap, otherwise from the back
@@ -26,6 +26,7 @@ export async function loadChunkInfo(
   source: BlobSource,
   codecs: Codecs,
   log: (message: string) => void,
+  options: ReadOptions = UNHURRIED,
 ): Promise<ChunkInfoTable> {
   const usize = spec.ciUncompressedSize;
   checkBlob(
@@ -37,7 +38,7 @@ export async function loadChunkInfo(
   );
   const cached = path === null ? null : await readCached(spec, path, log);
   if (cached) return cached;
-  const { info, header } = await fetchChunkInfo(spec, source, codecs);
+  const { info, header } = await fetchChunkInfo(spec, source, options, codecs);
   const table = toTable(spec, info, header);
   if (path !== null) {
     const file = Buffer.alloc(align4k(usize) + ChunkInfoHeader.size);
@@ -71,11 +72,12 @@ async function readCached(
 async function fetchChunkInfo(
   spec: BlobSpec,
   source: BlobSource,
+  options: ReadOptions,
   codecs: Codecs,
 ): Promise<{ info: Uint8Array; header: Uint8Array }> {
   const csize = spec.ciCompressedSize;
   const end = spec.ciOffset + csize + ChunkInfoHeader.size;
-  const size = await source.size(spec.metaObjectId);
+  const size = await source.size(spec.metaObjectId, options);
   checkBlob(
     end <= size,
     'BLOB_BAD_META',
@@ -84,7 +86,7 @@ async function fetchChunkInfo(
     `at least ${end}, the end of the chunk info`,
   );
   const stored = Buffer.allocUnsafeSlow(csize + ChunkInfoHeader.size);
-  await source.read(spec.metaObjectId, spec.ciOffset, stored);
+  await source.read(spec.metaObjectId, spec.ciOffset, stored, options);
   const plain = (bytes: Uint8Array) => (spec.cipher ? decrypt(spec.cipher, bytes) : bytes);
   const table = plain(stored.subarray(0, csize));
   const raw = spec.ciCompressor === 'none' || csize === spec.ciUncompressedSize;

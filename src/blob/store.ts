@@ -1,8 +1,9 @@
 import { createHash } from 'node:crypto';
 import { constants, fstatSync, lstatSync, mkdirSync, openSync } from 'node:fs';
+import { availableParallelism } from 'node:os';
 import { join, resolve } from 'node:path';
 import { performance } from 'node:perf_hooks';
-import { Semaphore } from '../lib/semaphore.ts';
+import { ByteLru } from '../lib/lru.ts';
 import { BlobError, checkBlob } from '../wire/blob-error.ts';
 import { chunkMapBytes } from '../wire/chunk-map.ts';
 import { type BlobSpec, dataRegionSize, isUnindexed } from '../wire/rafs/blob-spec.ts';
@@ -14,37 +15,53 @@ import { ChunkMapFile } from './chunk-map.ts';
 import { type ChunkTable, IndexedChunks, RecordChunks } from './chunk-table.ts';
 import type { Codecs } from './codecs.ts';
 import { BackendCounters, CacheCounters } from './counters.ts';
-import { DecodedCache } from './decoded-cache.ts';
 import { Fetcher } from './fetch.ts';
+import type { Lander } from './lander.ts';
+import { gatesOf, Lanes } from './lanes.ts';
 import { loadChunkInfo } from './meta.ts';
-import type { BlobSource } from './source.ts';
+import { EvictionCount, OpenCache } from './open-cache.ts';
+import { type BlobSource, type ReadOptions, UNHURRIED } from './source.ts';
 import type { BlobView } from './view.ts';
 
-/** Reads of back ends at a time, over all blobs. */
-const READS_MAX = 8;
 /** Decoded chunks kept for caches without uncompressed files. */
 const DECODED_BYTES_MAX = 32 << 20;
+/** What a mount asks of a back end (sizes, chunk info) must come within this time. */
+const OPEN_MS_MAX = 60_000;
 
 interface Entry {
   readonly blob: Promise<Blob>;
   readonly sources: SharedSource;
+  /** Sources of the mounts that share the blob, each behind the lanes of its place. */
+  readonly led: Map<BlobSource, BlobSource[]>;
   users: number;
 }
 
-/** All open blobs of the process. Mounts with the same cache directory, blob and rules share one. Control thread only. */
+/** All open blobs of the process. Mounts with the same cache directory, blob and rules share one. Storage thread only. */
 export class BlobStore {
   readonly #codecs: Codecs;
+  readonly #lander: Lander;
   readonly #log: (message: string) => void;
-  readonly #room = new Semaphore(READS_MAX);
-  readonly #decoded = new DecodedCache(DECODED_BYTES_MAX);
+  readonly #lanes = new Lanes();
+  /** Units that are decoded at a time: what prefetch takes of the processors, a guest's read does not wait for. */
+  readonly #landings = gatesOf({
+    demand: availableParallelism(),
+    readahead: Math.ceil(availableParallelism() / 2),
+    prefetch: Math.ceil(availableParallelism() / 2),
+  });
+  readonly #decoded = new ByteLru(DECODED_BYTES_MAX);
+  readonly #evictions = new EvictionCount();
   readonly #entries = new Map<string, Entry>();
   readonly #keys = new Map<Blob, string>();
+  /** Cache files by path and layout. */
+  readonly #caches = new Map<string, { readonly cache: OpenCache; users: number }>();
+  readonly #cacheKeys = new Map<OpenCache, string>();
   /** Blobs of one key are opened and closed one after the other: the files are the same. */
   readonly #closing = new Map<string, Promise<void>>();
   #handles = 0;
 
-  constructor(codecs: Codecs, log: (message: string) => void) {
+  constructor(codecs: Codecs, lander: Lander, log: (message: string) => void) {
     this.#codecs = codecs;
+    this.#lander = lander;
     this.#log = log;
   }
 
@@ -54,28 +71,42 @@ export class BlobStore {
    */
   async open(
     spec: BlobSpec,
-    cache: CacheConfig,
+    config: CacheConfig,
     source: BlobSource,
     digests: Uint8Array | null = null,
   ): Promise<Blob> {
-    checkSpec(spec, cache);
-    const key = keyOf(spec, cache, digests);
+    checkSpec(spec, config);
+    const key = keyOf(spec, config, digests);
     await this.#closing.get(key);
+    const led = this.#lanes.lead(source);
     let entry = this.#entries.get(key);
     if (!entry) {
       const sources = new SharedSource();
-      entry = { sources, users: 0, blob: this.#create(spec, cache, source, sources, digests) };
+      const blob = this.#create(spec, config, led, sources, digests);
+      entry = { sources, users: 0, blob, led: new Map() };
       this.#entries.set(key, entry);
     }
     entry.users++;
-    entry.sources.add(source);
+    entry.sources.add(led);
+    entry.led.set(source, [...(entry.led.get(source) ?? []), led]);
     try {
       const blob = await entry.blob;
       this.#keys.set(blob, key);
       return blob;
     } catch (error) {
+      await led.close();
       if (this.#entries.get(key) === entry) this.#entries.delete(key);
       throw error;
+    }
+  }
+
+  /** Rejects when the back end does not have the blob; its size in bytes otherwise. */
+  async look(spec: BlobSpec, source: BlobSource): Promise<number> {
+    const led = this.#lanes.lead(source);
+    try {
+      return await led.size(spec.objectId, { ...UNHURRIED, deadlineMs: performance.now() + OPEN_MS_MAX });
+    } finally {
+      await led.close();
     }
   }
 
@@ -84,14 +115,21 @@ export class BlobStore {
     const key = this.#keys.get(blob);
     const entry = key === undefined ? undefined : this.#entries.get(key);
     if (key === undefined || !entry) return;
+    const led = entry.led.get(source)?.pop();
+    const removeSource = async () => {
+      if (led === undefined) return;
+      entry.sources.remove(led);
+      await led.close();
+    };
     entry.users--;
-    if (entry.users > 0) return entry.sources.remove(source);
+    if (entry.users > 0) return removeSource();
     this.#entries.delete(key);
     this.#keys.delete(blob);
-    const closing = blob.dispose().finally(() => {
-      entry.sources.remove(source);
-      this.#decoded.drop(blob.handle);
+    const closing = blob.dispose().finally(async () => {
+      this.#closeCache(blob.cache);
+      this.#decoded.drop(`${blob.handle}:`);
       if (this.#closing.get(key) === closing) this.#closing.delete(key);
+      await removeSource();
     });
     this.#closing.set(key, closing);
     await closing;
@@ -99,14 +137,15 @@ export class BlobStore {
 
   async #create(
     spec: BlobSpec,
-    cache: CacheConfig,
+    config: CacheConfig,
     source: BlobSource,
     sources: SharedSource,
     digests: Uint8Array | null,
   ): Promise<Blob> {
     const handle = ++this.#handles;
-    if (spec.features & BlobFeature.tarfs) return openTarfs(handle, spec, cache, source);
-    const found = await source.size(spec.objectId); // A blob that is not there fails the mount, not its first reader.
+    const options = { ...UNHURRIED, deadlineMs: performance.now() + OPEN_MS_MAX };
+    if (spec.features & BlobFeature.tarfs) return openTarfs(handle, spec, config, source, options);
+    const found = await source.size(spec.objectId, options); // A blob that is not there fails the mount, not its first reader.
     const region = dataRegionSize(spec);
     checkBlob(
       region <= found,
@@ -115,53 +154,100 @@ export class BlobStore {
       found,
       `at least ${region}, the bootstrap's data region`,
     );
-    const directory = cache.kind === 'file' ? cache.workDir : null;
+    const directory = config.kind === 'file' ? config.workDir : null;
     if (directory !== null) mkdirSync(directory, { recursive: true });
-    const validate = cache.validate || mapless(spec, cache);
-    const table = await this.#openTable(spec, directory, source, validate ? digests : null);
-    const files = openFiles(spec, cache, this.#log);
-    const bytesOnly = files.file === null || cache.compressed || isUnindexed(spec);
+    const validate = config.validate || mapless(spec, config);
+    const table = await this.#openTable(spec, directory, source, options, validate ? digests : null);
+    const cache = this.#openCache(spec, config);
+    const bytesOnly = cache === null || config.compressed || isUnindexed(spec);
     const ready = bytesOnly ? null : new SharedArrayBuffer(chunkMapBytes(spec.chunkCount));
-    if (ready && files.map && !validate) files.map.load(new Uint8Array(ready));
+    if (ready && cache?.map && !validate) cache.map.load(new Uint8Array(ready));
     const counters = new CacheCounters();
     const backend = new BackendCounters(source.kind);
     const fetcher = new Fetcher({
-      ...files,
       handle,
       spec,
       table,
       codecs: this.#codecs,
+      lander: this.#lander,
       validate,
-      amplifyBytes: cache.amplifyBytes,
-      stored: cache.compressed && files.file !== null,
+      amplifyBytes: config.amplifyBytes,
+      cache,
+      stored: config.compressed && cache !== null,
       ready: ready && new Uint8Array(ready),
       decoded: this.#decoded,
-      room: this.#room,
+      landings: this.#landings,
       counters,
       log: this.#log,
-      read: (offset, into) => measured(backend, into.length, () => sources.read(spec.objectId, offset, into)),
+      read: (offset, into, how) =>
+        measured(backend, into.length, how, (timed) => sources.read(spec.objectId, offset, into, timed)),
     });
     const view: BlobView = {
       handle,
-      fd: bytesOnly ? -1 : files.file!.fd,
+      fd: bytesOnly ? -1 : cache.file.fd,
       delivery: bytesOnly ? 'bytes' : 'file',
       ready,
+      evictions: ready && this.#evictions.shared,
       chunkCount: spec.chunkCount,
       size: spec.uncompressedSize,
     };
-    return new Blob({ spec, view, fetcher, ...files, counters, backend });
+    return new Blob({ spec, view, fetcher, cache, counters, backend });
   }
 
   async #openTable(
     spec: BlobSpec,
     directory: string | null,
     source: BlobSource,
+    options: ReadOptions,
     digests: Uint8Array | null,
   ): Promise<ChunkTable> {
     if (spec.version === 5) return new RecordChunks(spec);
     const path = directory === null ? null : join(directory, `${spec.id}.blob.meta`);
-    const info = await loadChunkInfo(spec, path, source, this.#codecs, this.#log);
+    const info = await loadChunkInfo(spec, path, source, this.#codecs, this.#log, options);
     return new IndexedChunks(spec, info, digests);
+  }
+
+  /**
+   * The blob's files in the cache directory, or null where nothing is kept. A blob may be described by two bootstraps that lay out its bytes
+   * differently (v5 with and without aligned chunks); the files then belong to whoever came first, and the other is served without a cache.
+   */
+  #openCache(spec: BlobSpec, config: CacheConfig): OpenCache | null {
+    if (config.kind === 'none') return null;
+    const { path, mapPath, size } = cachePlace(spec, config);
+    const hasMap = !mapless(spec, config);
+    const key = JSON.stringify([path, size, spec.chunkCount, hasMap]);
+    const known = this.#caches.get(key);
+    if (known !== undefined) {
+      known.users++;
+      return known.cache;
+    }
+    const found = lstatSync(path, { throwIfNoEntry: false })?.size ?? 0;
+    const differs = !isUnindexed(spec) && found !== 0 && found !== size;
+    if (differs && (found > size || ChunkMapFile.hasBits(mapPath))) {
+      const remedy = 'served without a cache; use another work_dir';
+      this.#log(`cache file ${path} has ${found} bytes, this image needs ${size}: ${remedy}`);
+      return null;
+    }
+    const file = CacheFile.open(path, isUnindexed(spec) ? null : size);
+    try {
+      const map = hasMap ? ChunkMapFile.open(mapPath, spec.chunkCount) : null;
+      const cache = new OpenCache(file, map, this.#evictions);
+      this.#caches.set(key, { cache, users: 1 });
+      this.#cacheKeys.set(cache, key);
+      return cache;
+    } catch (error) {
+      file.close();
+      throw error;
+    }
+  }
+
+  #closeCache(cache: OpenCache | null): void {
+    const key = cache === null ? undefined : this.#cacheKeys.get(cache);
+    const known = key === undefined ? undefined : this.#caches.get(key);
+    if (cache === null || key === undefined || known === undefined || --known.users > 0) return;
+    this.#caches.delete(key);
+    this.#cacheKeys.delete(cache);
+    cache.close();
   }
 }
 
@@ -170,65 +256,35 @@ function mapless(spec: BlobSpec, cache: CacheConfig): boolean {
   return spec.version === 5 && (isUnindexed(spec) || cache.disableIndexedMap);
 }
 
-interface CacheFiles {
-  readonly file: CacheFile | null;
-  readonly map: ChunkMapFile | null;
-}
-
-const NO_FILES: CacheFiles = { file: null, map: null };
-
-/**
- * The blob's files in the cache directory. A blob may be described by two bootstraps that lay out its bytes differently (v5 with and without
- * aligned chunks); the files then belong to whoever came first, and the other is served without a cache.
- */
-function openFiles(spec: BlobSpec, cache: CacheConfig, log: (message: string) => void): CacheFiles {
-  if (cache.kind === 'none') return NO_FILES;
-  const prefix = join(cache.workDir, spec.id);
-  const path = cache.compressed ? `${prefix}.blob.raw` : `${prefix}.blob.data`;
-  const size = cache.compressed ? dataRegionSize(spec) : spec.uncompressedSize;
-  const mapPath = `${prefix}.blob.data.chunk_map`;
-  const found = lstatSync(path, { throwIfNoEntry: false })?.size ?? 0;
-  const differs = !isUnindexed(spec) && found !== 0 && found !== size;
-  if (differs && (found > size || ChunkMapFile.hasBits(mapPath))) {
-    log(
-      `cache file ${path} has ${found} bytes, this image needs ${size}: served without a cache; use another work_dir`,
-    );
-    return NO_FILES;
-  }
-  const file = CacheFile.open(path, isUnindexed(spec) ? null : size);
-  if (mapless(spec, cache)) return { file, map: null };
-  try {
-    return { file, map: ChunkMapFile.open(mapPath, spec.chunkCount) };
-  } catch (error) {
-    file.close();
-    throw error;
-  }
+/** Where a blob is kept, and how large its file is. */
+function cachePlace(spec: BlobSpec, config: CacheConfig): { path: string; mapPath: string; size: number } {
+  const prefix = join(resolve(config.workDir), spec.id);
+  return {
+    path: config.compressed ? `${prefix}.blob.raw` : `${prefix}.blob.data`,
+    mapPath: `${prefix}.blob.data.chunk_map`,
+    size: config.compressed ? dataRegionSize(spec) : spec.uncompressedSize,
+  };
 }
 
 /** The tar itself is the data: from the cache directory, or where the back end has it as a file. */
 async function openTarfs(
   handle: number,
   spec: BlobSpec,
-  cache: CacheConfig,
+  config: CacheConfig,
   source: BlobSource,
+  options: ReadOptions,
 ): Promise<Blob> {
-  const fd = openReadOnly(join(cache.workDir, spec.id)) ?? (await source.openLocal(spec.objectId));
+  const fd = openReadOnly(join(config.workDir, spec.id)) ?? (await source.openLocal(spec.objectId, options));
   if (fd === null) {
-    const rule = `put the tar into ${cache.workDir} under this name`;
+    const rule = `put the tar into ${config.workDir} under this name`;
     throw new BlobError('BLOB_NOT_SUPPORTED', `tarfs blob ${spec.id} is not a local file: ${rule}`);
   }
   const size = Math.min(fstatSync(fd).size, spec.uncompressedSize);
-  const view: BlobView = { handle, fd, delivery: 'file', ready: null, chunkCount: spec.chunkCount, size };
+  const { chunkCount } = spec;
+  const view: BlobView = { handle, fd, delivery: 'file', ready: null, evictions: null, chunkCount, size };
+  const counters = new CacheCounters();
   const backend = new BackendCounters(source.kind);
-  return new Blob({
-    spec,
-    view,
-    fetcher: null,
-    file: null,
-    map: null,
-    counters: new CacheCounters(),
-    backend,
-  });
+  return new Blob({ spec, view, fetcher: null, cache: null, counters, backend });
 }
 
 function openReadOnly(path: string): number | null {
@@ -240,14 +296,25 @@ function openReadOnly(path: string): number | null {
   }
 }
 
-async function measured(counters: BackendCounters, bytes: number, read: () => Promise<void>): Promise<void> {
-  const start = performance.now();
+/** Counts a read, from when the back end has it. */
+async function measured(
+  counters: BackendCounters,
+  bytes: number,
+  options: ReadOptions,
+  read: (timed: ReadOptions) => Promise<void>,
+): Promise<void> {
+  let start = -1;
+  const onStart = () => {
+    start = performance.now();
+    options.onStart?.();
+  };
+  let ok = false;
   try {
-    await read();
-    counters.add(bytes, performance.now() - start, true);
-  } catch (error) {
-    counters.add(bytes, performance.now() - start, false);
-    throw error;
+    await read({ ...options, onStart });
+    ok = true;
+  } finally {
+    // What never left the queue (a faster lane was taken, the mount went) was no read.
+    if (start >= 0) counters.add(bytes, performance.now() - start, ok);
   }
 }
 

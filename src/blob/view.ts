@@ -1,9 +1,9 @@
 /**
  * A blob as a queue worker sees it: where its uncompressed bytes are on the local disk and which chunks are there. Shared between threads
- * by fd number and SharedArrayBuffer; the control thread owns the files, the queue workers only read.
+ * by fd number and SharedArrayBuffer; the storage thread owns the files, the queue workers only read.
  */
 export interface BlobView {
-  /** Process-wide handle of the blob (the control thread's `Blob.handle`). */
+  /** Process-wide handle of the blob (the storage thread's `Blob.handle`). */
   readonly handle: number;
   /** Cache file (or tar, for tarfs) holding uncompressed bytes at uncompressed offsets; -1 when `delivery` is 'bytes'. */
   readonly fd: number;
@@ -14,6 +14,8 @@ export interface BlobView {
    * validation on, a bit is set only after this process verified the chunk. Null: always ready (tarfs).
    */
   readonly ready: SharedArrayBuffer | null;
+  /** A u32 that changes with every eviction: see open-cache.ts for who looks at it when. Null: nothing of this blob is ever evicted. */
+  readonly evictions: SharedArrayBuffer | null;
   readonly chunkCount: number;
   /** Bytes addressable in `fd`: uncompressed size. */
   readonly size: number;
@@ -38,6 +40,21 @@ export interface ChunkRecord {
   readonly crc32c: number;
   /** 32 bytes. */
   readonly digest: Uint8Array;
+}
+
+/** A queue worker's request to the storage thread: plain data, structured-cloneable. */
+export interface ChunkRequest {
+  /** The worker's own number for it. */
+  readonly fetch: number;
+  readonly blob: BlobView['handle'];
+  readonly chunks: readonly ChunkRef[];
+}
+
+/** The answer to it: `result` and `pieces` as ChunkFetcher has them. */
+export interface ChunkAnswer {
+  readonly fetch: number;
+  readonly result: number;
+  readonly pieces: readonly Uint8Array[] | null;
 }
 
 /** Asks for chunks that are not ready. */

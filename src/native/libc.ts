@@ -7,6 +7,7 @@ interface Libc {
   getrlimit(resource: number, limits: BigUint64Array): number;
   setrlimit(resource: number, limits: BigUint64Array): number;
   fcntl(fd: number, command: number, type: 'int', value: number): number;
+  fallocate(fd: number, mode: number, offset: number, length: number): number;
   errno(): number;
 }
 
@@ -20,6 +21,7 @@ function libc(): Libc {
   loaded = {
     getrlimit: declare('int getrlimit(int resource, uint64_t *limits)'),
     setrlimit: declare('int setrlimit(int resource, const uint64_t *limits)'),
+    fallocate: declare('int fallocate(int fd, int mode, int64_t offset, int64_t length)'),
     fcntl: declare('int fcntl(int fd, int command, ...)'),
     errno: () => koffi.errno(),
   };
@@ -59,4 +61,13 @@ const F_SETPIPE_SZ = 1031;
 /** Lets a pipe hold `bytes` before its writer waits; one that may not be so large stays as it is. fcntl(2). */
 export function growPipe(fd: number, bytes: number): void {
   libc().fcntl(fd, F_SETPIPE_SZ, 'int', bytes);
+}
+
+const FALLOC_FL_KEEP_SIZE = 1;
+const FALLOC_FL_PUNCH_HOLE = 2;
+
+/** Gives the blocks of a part of a file back; it reads as zeros then. fallocate(2). */
+export function punchHole(fd: number, offset: number, length: number): void {
+  const mode = FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE;
+  check(libc().fallocate(fd, mode, offset, length), 'fallocate');
 }

@@ -1,7 +1,8 @@
 import { constants, openSync } from 'node:fs';
 import { type FileHandle, open, stat } from 'node:fs/promises';
 import { join } from 'node:path';
-import { type BlobSource, SourceError } from '../blob/source.ts';
+import { type BlobSource, impatient, type ReadOptions, SourceError, UNHURRIED } from '../blob/source.ts';
+import { gaveUp } from '../lib/deadline.ts';
 
 /** The `localfs` backend section of a nydusd configuration. */
 export interface LocalfsConfig {
@@ -17,6 +18,7 @@ export interface LocalfsConfig {
  */
 export class LocalfsSource implements BlobSource {
   readonly kind = 'localfs';
+  readonly place: string;
   readonly #config: LocalfsConfig;
   readonly #files = new Map<string, Promise<OpenFile>>();
 
@@ -26,16 +28,26 @@ export class LocalfsSource implements BlobSource {
       throw new SourceError('SOURCE_IO', 'backend localfs: one of `dir` and `blob_file` must be given');
     }
     this.#config = config;
+    this.place = `localfs ${config.blob_file || config.dir}`;
   }
 
-  async size(objectId: string): Promise<number> {
+  async size(objectId: string, options: ReadOptions = UNHURRIED): Promise<number> {
+    this.#checkPatience(objectId, options);
     return (await this.#open(objectId)).size;
   }
 
-  async read(objectId: string, offset: number, into: Uint8Array): Promise<void> {
+  async read(
+    objectId: string,
+    offset: number,
+    into: Uint8Array,
+    options: ReadOptions = UNHURRIED,
+  ): Promise<void> {
+    this.#checkPatience(objectId, options);
     const { file, path } = await this.#open(objectId);
     let done = 0;
     while (done < into.length) {
+      // A pool thread in a system call cannot be called back; between two calls there is a choice.
+      if (done > 0) this.#checkPatience(objectId, options);
       const { bytesRead } = await file
         .read(into, done, into.length - done, offset + done)
         .catch((cause: unknown) => {
@@ -48,18 +60,26 @@ export class LocalfsSource implements BlobSource {
         throw new SourceError('SOURCE_SHORT_READ', `${place}: wanted ${into.length} bytes, got ${done}`);
       }
       done += bytesRead;
+      options.onBytes?.(done);
     }
   }
 
-  async openLocal(objectId: string): Promise<number | null> {
+  async openLocal(objectId: string, options: ReadOptions = UNHURRIED): Promise<number | null> {
+    this.#checkPatience(objectId, options);
     const { file } = await this.#open(objectId);
     return openSync(`/proc/self/fd/${file.fd}`, constants.O_RDONLY);
   }
 
+  /** Files that are being read close behind their last read. */
   async close(): Promise<void> {
     const files = [...this.#files.values()];
     this.#files.clear();
-    for (const file of files) await file.then((opened) => opened.file.close()).catch(() => {});
+    for (const file of files) void file.then((opened) => opened.file.close()).catch(() => {});
+  }
+
+  #checkPatience(objectId: string, options: ReadOptions): void {
+    const why = gaveUp(options);
+    if (why !== null) throw impatient(`blob ${objectId}: ${this.place}`)(why);
   }
 
   #open(objectId: string): Promise<OpenFile> {

@@ -10,6 +10,7 @@ export type BlobErrorCode =
   | 'BLOB_CACHE_SIZE'
   | 'BLOB_CORRUPT'
   | 'BLOB_CLOSED'
+  | 'BLOB_TIMEOUT'
   | 'BLOB_NOT_SUPPORTED';
 
 /** A blob that cannot be used, or one of its chunks. The message names the field, its value and the rule it breaks. */

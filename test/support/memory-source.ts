@@ -3,9 +3,11 @@ import { type BlobSource, SourceError } from '../../src/blob/source.ts';
 /** Blobs in memory. */
 export class MemorySource implements BlobSource {
   readonly kind = 'memory';
+  readonly place: string;
   readonly #blobs: ReadonlyMap<string, Uint8Array>;
 
-  constructor(blobs: ReadonlyMap<string, Uint8Array>) {
+  constructor(blobs: ReadonlyMap<string, Uint8Array>, place = 'memory') {
+    this.place = place;
     this.#blobs = blobs;
   }
 

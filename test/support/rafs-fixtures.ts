@@ -59,6 +59,7 @@ export function emptyViews(bootstrap: Bootstrap): BlobView[] {
     fd: -1,
     delivery: 'file',
     ready: new SharedArrayBuffer((blob.chunkCount >> 3) + 1),
+    evictions: new SharedArrayBuffer(4),
     chunkCount: blob.chunkCount,
     size: blob.uncompressedSize,
   }));

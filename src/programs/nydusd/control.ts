@@ -94,7 +94,7 @@ export class DaemonControl implements Control {
     if (kind === 'blobcache') return this.#cacheMetrics(id);
     const mount = this.#byId(id);
     if (mount === undefined) return undefined;
-    if (kind === 'backend') return mount.blobs.backendMetrics();
+    if (kind === 'backend') return await mount.blobs.backendMetrics();
     const snapshots = await this.#snapshots(mount, kind === 'latest');
     const { account } = mount.spec;
     switch (kind) {
@@ -149,7 +149,7 @@ export class DaemonControl implements Control {
   }
 
   /** Caches are counted under the id in the configuration, as upstream does; without one there must be exactly one such id. */
-  #cacheMetrics(id: string | null): unknown {
+  async #cacheMetrics(id: string | null): Promise<unknown> {
     const all = [...(this.#parts.mounts()?.all() ?? [])];
     const ids = new Set(all.map((mount) => mount.config.id));
     const wanted = id ?? (ids.size === 1 ? [...ids][0] : undefined);

@@ -186,7 +186,7 @@ export class MountTable {
     undo.defer(() => held.release());
     const { bootstrap, spec } = this.#open(held, request.source, config);
     const blobs = await this.#options.storage
-      .open(config, bootstrap, request.source)
+      .open(config, { fd: held.fd, size: held.size }, request.source)
       .catch((error: Error) => {
         throw mountError(
           `${RAFS}, Failed to create device: Input/output error (os error 5)\``,

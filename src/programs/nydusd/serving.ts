@@ -9,13 +9,13 @@ import type { Log } from '../common/logging.ts';
 import type { EventLog } from './events.ts';
 import { MountTable } from './mounts.ts';
 import type { NydusdOptions } from './options.ts';
-import { DaemonBlobs } from './storage/blobs.ts';
+import { StorageClient } from './storage/client.ts';
 import { WorkerPool } from './workers/pool.ts';
 
 export interface Machine {
   readonly mounts: MountTable;
   readonly workers: WorkerPool;
-  readonly storage: DaemonBlobs;
+  readonly storage: StorageClient;
   /** Mounts what the command line names. Rejects when it cannot. */
   mountAtStart(): Promise<void>;
   /** Ends connection, workers and socket. */
@@ -30,28 +30,26 @@ export async function startMachine(
   end: (code: number) => void,
 ): Promise<Machine> {
   await raiseOpenFiles(options.rlimitNofile, log);
-  const blobs = new DaemonBlobs(addon, log);
+  const died = (what: string) => (cause: unknown) => {
+    log.error({ cause: cause instanceof Error ? cause.stack : String(cause) }, `${what} died: ending`);
+    end(1);
+  };
+  const storage = new StorageClient({ log, died: died('the storage thread') });
   let listener: VhostUserListener | null = null;
   const workers = new WorkerPool({
     log,
     pollUs: options.pollUs,
-    fetch: (blob, chunks, done) => blobs.fetch(blob, chunks, done),
+    connectStorage: (port) => storage.connect(port),
     fault: (device, queue, errno) => {
       events.add(`device ${device} queue ${queue}: errno ${-errno}`);
       const session = listener?.session;
       if (session?.device === device)
         session.fail(`queue ${queue}: guest memory or ring is broken (${errno})`);
     },
-    died: (cause) => {
-      log.error(
-        { cause: cause instanceof Error ? cause.stack : String(cause) },
-        'a queue worker died: ending',
-      );
-      end(1);
-    },
+    died: died('a queue worker'),
   });
   const ownConfig = () => loadOwnConfig(options);
-  const mounts = new MountTable({ addon, storage: blobs, workers, log, ownConfig });
+  const mounts = new MountTable({ addon, storage, workers, log, ownConfig });
   listener = new VhostUserListener(options.sock, {
     addon,
     host: options.exitOnDisconnect ? endingHost(workers, () => listener?.session?.ended, end) : workers,
@@ -62,11 +60,12 @@ export async function startMachine(
   return {
     mounts,
     workers,
-    storage: blobs,
+    storage,
     mountAtStart: () => mountAtStart(options, mounts),
     stop: async () => {
       await listener.close();
       await workers.stop();
+      await storage.stop();
     },
   };
 }

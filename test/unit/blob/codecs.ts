@@ -1,7 +1,12 @@
+import { writeSync } from 'node:fs';
 import { constants, gunzipSync, inflateRawSync, zstdDecompressSync } from 'node:zlib';
 import { crc32c } from '@node-rs/crc32';
 import { uncompressSync } from 'lz4-napi';
 import { type Codecs, exactly } from '../../../src/blob/codecs.ts';
+import { decrypt } from '../../../src/blob/decode.ts';
+import type { Lander, LandPiece } from '../../../src/blob/lander.ts';
+import { digest } from '../../../src/lib/content-hash.ts';
+import { UnitVerdict } from '../../../src/native/unit.ts';
 import { BlobError } from '../../../src/wire/blob-error.ts';
 
 /** Codecs of other people's making: they check ours against an independent decoder and need no addon. */
@@ -37,6 +42,30 @@ export const referenceCodecs: Codecs = {
     return exactly(Buffer.concat(parts), size, 'zran');
   },
   crc32c: (bytes) => crc32c(Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length)) >>> 0,
+};
+
+/** The same for whole units: what the addon does in one job, step by step. */
+export const referenceLander: Lander = {
+  async land({ kind, maybeRaw, zran, cipher, stored, size, digester, fd, pieces }) {
+    const plain = cipher ? decrypt(cipher, stored) : stored;
+    const raw = maybeRaw && plain.length === size;
+    const bytes =
+      kind === 'zran'
+        ? await referenceCodecs.inflateContext(plain, size, zran!.bits, zran!.byte, zran!.dictionary)
+        : await referenceCodecs.decompress(raw ? 'none' : kind, plain, size);
+    const verdict = ({ at, size: length, fileOffset, crc32c, digest: wanted }: LandPiece): number => {
+      const piece = bytes.subarray(at, at + length);
+      if (crc32c !== null && referenceCodecs.crc32c(piece) !== crc32c) return UnitVerdict.wrongCrc;
+      if (wanted !== null && !digest(digester, piece).equals(wanted)) return UnitVerdict.wrongDigest;
+      try {
+        if (fd >= 0 && fileOffset >= 0) writeSync(fd, piece, 0, length, fileOffset);
+        return UnitVerdict.good;
+      } catch (error) {
+        return (error as NodeJS.ErrnoException).errno!;
+      }
+    };
+    return { bytes, verdicts: Int32Array.from(pieces, verdict) };
+  },
 };
 
 /** node:zlib cannot prime bits: the whole stream is shifted behind them instead. */

@@ -1,23 +1,24 @@
 import { createCipheriv } from 'node:crypto';
-import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { closeSync, mkdtempSync, openSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import type { CacheFile } from '../../../src/blob/cache-file.ts';
-import { isReady } from '../../../src/blob/chunk-map.ts';
+import { type ChunkMapFile, isReady } from '../../../src/blob/chunk-map.ts';
 import { RecordChunks } from '../../../src/blob/chunk-table.ts';
 import { CacheCounters } from '../../../src/blob/counters.ts';
 import { decrypt } from '../../../src/blob/decode.ts';
-import { DecodedCache } from '../../../src/blob/decoded-cache.ts';
 import { Fetcher } from '../../../src/blob/fetch.ts';
-import type { BlobSource } from '../../../src/blob/source.ts';
+import { gatesOf } from '../../../src/blob/lanes.ts';
+import { EvictionCount, OpenCache } from '../../../src/blob/open-cache.ts';
+import { type BlobSource, UNHURRIED } from '../../../src/blob/source.ts';
 import { BlobStore } from '../../../src/blob/store.ts';
 import type { ChunkRef } from '../../../src/blob/view.ts';
 import { digest } from '../../../src/lib/content-hash.ts';
-import { Semaphore } from '../../../src/lib/semaphore.ts';
+import { ByteLru } from '../../../src/lib/lru.ts';
 import type { BlobSpec } from '../../../src/wire/rafs/blob-spec.ts';
 import { BlobFeature } from '../../../src/wire/rafs/flags.ts';
-import { referenceCodecs } from './codecs.ts';
+import { referenceCodecs, referenceLander } from './codecs.ts';
 import { cacheIn } from './images.ts';
 
 const data = Buffer.from('0123456789abcdefghij');
@@ -61,6 +62,7 @@ function chunk(index: number, changes: object = {}): ChunkRef {
 
 const source = {
   kind: 'memory',
+  place: 'memory',
   reads: 0,
   size: async () => data.length,
   async read(_: string, offset: number, into: Uint8Array) {
@@ -80,7 +82,7 @@ afterEach(() => rmSync(dir, { recursive: true }));
 
 describe('a v5 blob', () => {
   it('reads adjacent chunks at once and keeps them with a map', async () => {
-    const store = new BlobStore(referenceCodecs, () => {});
+    const store = new BlobStore(referenceCodecs, referenceLander, () => {});
     const blob = await store.open(spec(), cacheIn(dir), source);
     expect(await blob.fetch([chunk(0), chunk(1)])).toBe(null);
     expect(source.reads).toBe(1);
@@ -95,7 +97,7 @@ describe('a v5 blob', () => {
     ['uncompressed_size', { uncompressedSize: 0 }],
     ['compressed_size', { compressedSize: 9 }],
   ])('refuses a record whose %s breaks the rules', async (field, changes) => {
-    const store = new BlobStore(referenceCodecs, () => {});
+    const store = new BlobStore(referenceCodecs, referenceLander, () => {});
     const blob = await store.open(spec(), cacheIn(dir), source);
     await expect(blob.fetch([chunk(0, changes)])).rejects.toThrow(field);
     expect(source.reads).toBe(0);
@@ -106,7 +108,7 @@ describe('a v5 blob', () => {
     ['a wrong CRC even without validation', { flags: 0x10, crc32c: 1 }, false],
     ['a wrong digest with validation', { digest: new Uint8Array(32) }, true],
   ])('refuses %s and sets no bit', async (_, changes, validate) => {
-    const store = new BlobStore(referenceCodecs, () => {});
+    const store = new BlobStore(referenceCodecs, referenceLander, () => {});
     const blob = await store.open(spec(), cacheIn(dir, { validate }), source);
     await expect(blob.fetch([chunk(0, changes)])).rejects.toMatchObject({ code: 'BLOB_CORRUPT' });
     expect(isReady(new Uint8Array(blob.view().ready!), 0)).toBe(false);
@@ -124,7 +126,7 @@ describe('a v5 blob', () => {
   ])('%s believes cached bytes by their digest', async (_, changes, cache, piece) => {
     for (const reads of [1, 0]) {
       source.reads = 0;
-      const store = new BlobStore(referenceCodecs, () => {});
+      const store = new BlobStore(referenceCodecs, referenceLander, () => {});
       const blob = await store.open(spec(changes), cacheIn(dir, cache), source);
       const pieces = await blob.fetch([chunk(1)]);
       expect(pieces && Buffer.from(pieces[0]!)).toEqual(piece);
@@ -135,10 +137,12 @@ describe('a v5 blob', () => {
 });
 
 it('a full disk costs the cache, not the read: bytes are given, no bit is set, one line is logged', async () => {
-  const full = {
-    read: async () => null,
-    write: async () => Promise.reject(new Error('ENOSPC: no space left')),
-  };
+  const full = openSync('/dev/full', 'w');
+  const cache = new OpenCache(
+    { fd: full, path: 'full' } as unknown as CacheFile,
+    { has: () => false } as unknown as ChunkMapFile,
+    new EvictionCount(),
+  );
   const ready = new Uint8Array(new SharedArrayBuffer(1));
   const counters = new CacheCounters();
   const logs: string[] = [];
@@ -147,23 +151,25 @@ it('a full disk costs the cache, not the read: bytes are given, no bit is set, o
     spec: spec(),
     table: new RecordChunks(spec()),
     codecs: referenceCodecs,
+    lander: referenceLander,
     validate: false,
     amplifyBytes: 0,
-    file: full as unknown as CacheFile,
+    cache,
     stored: false,
-    map: null,
     ready,
-    decoded: new DecodedCache(100),
-    room: new Semaphore(1),
+    decoded: new ByteLru(100),
+    landings: gatesOf({ demand: 1, readahead: 1, prefetch: 1 }),
     counters,
     log: (message) => logs.push(message),
     read: (offset, into) => source.read('', offset, into),
   });
-  const pieces = await fetcher.fetch([chunk(0), chunk(1)]);
+  const pieces = await fetcher.fetch([chunk(0), chunk(1)], UNHURRIED);
   expect(Buffer.concat(pieces!)).toEqual(data);
   expect(ready[0]).toBe(0);
   expect(logs).toHaveLength(1);
+  expect(logs[0]).toContain('ENOSPC');
   expect(counters.writeErrors).toBe(2);
+  closeSync(full);
 });
 
 it.each([1, 10, 15])('%i encrypted bytes lose their padding', (size) => {
@@ -176,13 +182,4 @@ it.each([1, 10, 15])('%i encrypted bytes lose their padding', (size) => {
   ]);
   const cipher = createCipheriv('aes-128-xts', key, iv);
   expect(decrypt({ key, iv }, cipher.update(plain))).toEqual(data.subarray(0, size));
-});
-
-it('decoded chunks are forgotten in the order of their last use', () => {
-  const cache = new DecodedCache(30);
-  for (const key of [1, 2, 3]) cache.put(0, key, new Uint8Array(10));
-  cache.get(0, 1);
-  cache.put(0, 4, new Uint8Array(10));
-  expect([1, 2, 3, 4].map((key) => cache.get(0, key) !== undefined)).toEqual([true, false, true, true]);
-  expect(cache.bytes).toBe(30);
 });

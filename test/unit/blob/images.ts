@@ -68,6 +68,7 @@ export function cacheIn(workDir: string, changes: Partial<CacheConfig> = {}): Ca
 /** Counts reads of chunk data and can be made to fail. */
 export class CountingSource implements BlobSource {
   readonly kind = 'localfs';
+  readonly place: string;
   readonly #inner: BlobSource;
   reads = 0;
   bytes = 0;
@@ -75,6 +76,7 @@ export class CountingSource implements BlobSource {
 
   constructor(inner: BlobSource) {
     this.#inner = inner;
+    this.place = inner.place;
   }
 
   size(objectId: string): Promise<number> {

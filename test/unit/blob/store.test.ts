@@ -18,7 +18,7 @@ import { BlobStore } from '../../../src/blob/store.ts';
 import { digest } from '../../../src/lib/content-hash.ts';
 import { LocalfsSource } from '../../../src/source/localfs.ts';
 import { BlobFeature } from '../../../src/wire/rafs/flags.ts';
-import { referenceCodecs } from './codecs.ts';
+import { referenceCodecs, referenceLander } from './codecs.ts';
 import {
   CountingSource,
   cacheIn,
@@ -42,7 +42,7 @@ beforeEach(() => {
   dir = mkdtempSync(join(tmpdir(), 'blob-'));
   useFixtures(subset);
   logs = [];
-  store = new BlobStore(referenceCodecs, (message) => logs.push(message));
+  store = new BlobStore(referenceCodecs, referenceLander, (message) => logs.push(message));
 });
 
 afterEach(async () => {
@@ -305,7 +305,7 @@ describe('a cache directory', () => {
 
   it('that another process fills meanwhile is not fetched again', async () => {
     const test = await first('v6-zstd-blake3');
-    const other = new BlobStore(referenceCodecs, () => {});
+    const other = new BlobStore(referenceCodecs, referenceLander, () => {});
     const ours = await store.open(test.spec, cacheIn(dir), source);
     const theirs = await other.open(test.spec, cacheIn(dir), source);
     await theirs.fetch(refs([4]));

@@ -1,19 +1,28 @@
-/** Blobs of mounts: the words of configurations and bootstraps put into those of the rooms `blob` and `source`. */
-import { basename, dirname, resolve } from 'node:path';
+/** Blobs of mounts: the words of configurations and bootstraps put into those of the rooms `blob` and `source`. Storage thread only. */
+import { basename, resolve } from 'node:path';
 import type { Blob } from '../../../blob/blob.ts';
 import type { CacheConfig } from '../../../blob/cache-config.ts';
 import { addonCodecs, type Codecs } from '../../../blob/codecs.ts';
+import { addonLander } from '../../../blob/lander.ts';
+import type { BlobSource } from '../../../blob/source.ts';
 import { BlobStore } from '../../../blob/store.ts';
 import { extractBootstrap } from '../../../blob/toc.ts';
-import type { ChunkRef } from '../../../blob/view.ts';
+import type { BlobView, ChunkAnswer, ChunkRef } from '../../../blob/view.ts';
 import type { Config } from '../../../config/config.ts';
+import { DIGEST_BYTES } from '../../../lib/content-hash.ts';
+import { Errno } from '../../../lib/errno.ts';
 import type { Addon } from '../../../native/addon.ts';
 import { blobSpec } from '../../../rafs/blob-spec.ts';
-import type { BlobRow, Bootstrap } from '../../../rafs/bootstrap.ts';
+import { type BlobRow, type Bootstrap, openBootstrap } from '../../../rafs/bootstrap.ts';
 import { ChunkDigests } from '../../../rafs/chunk-digests.ts';
-import { LocalfsSource } from '../../../source/localfs.ts';
+import { mapBootstrap } from '../../../rafs/memfd.ts';
+import { openSource } from '../../../source/open.ts';
 import { BlobFeature, SuperFlag } from '../../../wire/rafs/flags.ts';
-import type { BlobStorage, OpenBlobs } from './storage.ts';
+import { backendMetrics, cacheMetrics } from './metrics.ts';
+import { type BootstrapMemory, StorageError } from './storage.ts';
+
+/** A guest's read is answered within this time, with an error if need be. */
+const DEMAND_MS_MAX = 60_000;
 
 /** The part of the log that storage writes to. */
 export interface StorageLog {
@@ -21,93 +30,122 @@ export interface StorageLog {
   error(fields: Record<string, unknown>, message: string): void;
 }
 
-const DIGEST_BYTES = 32;
-const EIO = 5;
+/** The blobs of a mount. */
+interface BlobSet {
+  readonly blobs: readonly Blob[];
+  readonly backend: BlobSource;
+}
 
 /** All open blobs of the daemon. */
-export class DaemonBlobs implements BlobStorage {
+export class MountedBlobs {
+  readonly #addon: Addon;
   readonly #codecs: Codecs;
   readonly #store: BlobStore;
   readonly #log: StorageLog;
+  readonly #sets = new Map<number, BlobSet>();
   /** By handle, for the workers' requests. */
-  readonly #open: Map<number, { blob: Blob; users: number }> = new Map();
+  readonly #open = new Map<number, { readonly blob: Blob; users: number }>();
+  #lastSet = 0;
 
   constructor(addon: Addon, log: StorageLog) {
+    this.#addon = addon;
     this.#codecs = addonCodecs(addon);
     this.#log = log;
-    this.#store = new BlobStore(this.#codecs, (message) => log.warn({}, message));
+    this.#store = new BlobStore(this.#codecs, addonLander(addon), (message) => log.warn({}, message));
   }
 
-  async open(config: Config, bootstrap: Bootstrap, source: string): Promise<OpenBlobs> {
-    if (config.rafs.validate && (bootstrap.flags & SuperFlag.tarfs) !== 0) {
-      throw new Error('digest_validate cannot be used: a tarfs image has no digests; set it to false');
-    }
-    const backend = new LocalfsSource(config.backend.localfs!);
-    const cache = cacheConfig(config);
-    const digests = cache.validate ? new ChunkDigests(bootstrap) : null;
-    const blobs: Blob[] = [];
-    const undo = new AsyncDisposableStack();
-    undo.defer(() => backend.close());
+  /** Opens the blobs of a mount, or none of them. */
+  async open(
+    config: Config,
+    memory: BootstrapMemory,
+    source: string,
+  ): Promise<{ set: number; views: readonly BlobView[] }> {
+    const mapped = mapBootstrap(this.#addon, memory.fd, memory.size);
     try {
-      for (const row of bootstrap.blobs) {
-        const spec = blobSpec(row, bootstrap, source);
-        // A blob that another mount has open is not looked for again, but this mount's own back end must have it, too.
-        if ((row.features & BlobFeature.tarfs) === 0) await backend.size(spec.objectId);
-        const blob = await this.#store.open(spec, cache, backend, digests && digestsOf(digests, row));
-        undo.defer(() => this.#store.close(blob, backend));
-        blobs.push(blob);
+      const bootstrap = openBootstrap(mapped, source);
+      if (config.rafs.validate && (bootstrap.flags & SuperFlag.tarfs) !== 0) {
+        const rule = 'a tarfs image has no digests; set it to false';
+        throw new StorageError('BLOB_NOT_SUPPORTED', `digest_validate cannot be used: ${rule}`);
       }
-    } catch (error) {
-      await undo.disposeAsync();
-      throw error;
+      const opened = await this.#openAll(config, bootstrap, source);
+      for (const blob of opened.blobs) this.#use(blob);
+      const set = ++this.#lastSet;
+      this.#sets.set(set, opened);
+      return { set, views: opened.blobs.map((blob) => blob.view()) };
+    } finally {
+      this.#addon.unmap(mapped);
     }
-    for (const blob of blobs) this.#use(blob);
-    return {
-      views: blobs.map((blob) => blob.view()),
-      backendMetrics: () => backendMetrics(blobs, config.backend.type),
-      close: async () => {
-        for (const blob of blobs) this.#drop(blob);
-        await undo.disposeAsync();
-      },
-    };
   }
 
-  async extractBootstrap(source: string): Promise<Uint8Array> {
-    const file = new LocalfsSource({ blob_file: source });
+  async close(set: number): Promise<null> {
+    const found = this.#sets.get(set);
+    if (found === undefined) return null;
+    this.#sets.delete(set);
+    for (const blob of found.blobs) this.#drop(blob);
+    await this.#closeAll(found);
+    return null;
+  }
+
+  /** The bootstrap at the end of a blob file. Rejects when there is none. */
+  async extractBootstrap(path: string): Promise<Uint8Array> {
+    const file = openSource({ type: 'localfs', localfs: { blob_file: path } });
     try {
-      return await extractBootstrap(file, basename(source), this.#codecs);
+      return await extractBootstrap(file, basename(path), this.#codecs);
     } finally {
       await file.close();
     }
   }
 
-  cacheMetrics(of: readonly OpenBlobs[]): unknown {
-    const handles = new Set(of.flatMap(({ views }) => views.map(({ handle }) => handle)));
-    const cached = [...handles].flatMap((handle) => {
-      const blob = this.#open.get(handle)?.blob;
-      return blob?.cachePath == null ? [] : [blob];
-    });
+  /** Counters of the back end of a mount, in the shape of upstream. */
+  backendMetrics(set: number): unknown {
+    const found = this.#sets.get(set);
+    return found && backendMetrics(found.blobs, found.backend.kind);
+  }
+
+  /** Counters of the caches of mounts, shared ones once; undefined when none of them has a cache. */
+  cacheMetrics(sets: readonly number[]): unknown {
+    const blobs = new Set(sets.flatMap((set) => this.#sets.get(set)?.blobs ?? []));
+    const cached = [...blobs].filter(({ cachePath }) => cachePath !== null);
     return cached.length === 0 ? undefined : cacheMetrics(cached);
   }
 
-  fetch(
-    handle: number,
-    chunks: readonly ChunkRef[],
-    done: (result: number, pieces: readonly Uint8Array[] | null) => void,
-  ): void {
+  /** Answers a worker's request for chunks; never rejects. */
+  async fetch(handle: number, chunks: readonly ChunkRef[]): Promise<Omit<ChunkAnswer, 'fetch'>> {
     const open = this.#open.get(handle);
-    if (open === undefined) {
-      // The mount went while the request was on its way.
-      done(-EIO, null);
-      return;
+    // The mount went while the request was on its way.
+    if (open === undefined) return { result: -Errno.EIO, pieces: null };
+    const deadlineMs = performance.now() + DEMAND_MS_MAX;
+    try {
+      const pieces = await open.blob.fetch(chunks, { priority: 'demand', deadlineMs, signal: null });
+      return { result: 0, pieces };
+    } catch (error) {
+      this.#log.error({ blob: open.blob.id, cause: (error as Error).message }, 'chunks cannot be read');
+      return { result: -Errno.EIO, pieces: null };
     }
-    open.blob.fetch(chunks).then(
-      (pieces) => done(0, pieces),
-      (error: Error) => {
-        this.#log.error({ blob: open.blob.id, cause: error.message }, 'chunks cannot be read');
-        done(-EIO, null);
-      },
-    );
+  }
+
+  async #openAll(config: Config, bootstrap: Bootstrap, source: string): Promise<BlobSet> {
+    const backend = openSource({ type: 'localfs', localfs: config.backend.localfs! });
+    const cache = cacheConfig(config);
+    const digests = cache.validate ? new ChunkDigests(bootstrap) : null;
+    const blobs: Blob[] = [];
+    try {
+      for (const row of bootstrap.blobs) {
+        const spec = blobSpec(row, bootstrap, source);
+        // A blob that another mount has open is not looked for again, but this mount's own back end must have it, too.
+        if ((row.features & BlobFeature.tarfs) === 0) await this.#store.look(spec, backend);
+        blobs.push(await this.#store.open(spec, cache, backend, digests && digestsOf(digests, row)));
+      }
+      return { blobs, backend };
+    } catch (error) {
+      await this.#closeAll({ blobs, backend });
+      throw error;
+    }
+  }
+
+  async #closeAll({ blobs, backend }: BlobSet): Promise<void> {
+    for (const blob of blobs) await this.#store.close(blob, backend);
+    await backend.close();
   }
 
   #use(blob: Blob): void {
@@ -142,67 +180,4 @@ function digestsOf(digests: ChunkDigests, row: BlobRow): Uint8Array {
     if (found !== null) bytes.set(found.digest, index * DIGEST_BYTES);
   }
   return bytes;
-}
-
-/** The sum over a mount's blobs in upstream's shape. */
-function backendMetrics(blobs: readonly Blob[], kind: string): unknown {
-  const zeros = () => new Array<number>(8).fill(0);
-  const sum = {
-    backend_type: kind,
-    read_count: 0,
-    read_errors: 0,
-    read_amount_total: 0,
-    read_cumulative_latency_millis_total: 0,
-    read_cumulative_latency_millis_dist: zeros(),
-    read_count_block_size_dist: zeros(),
-    read_latency_sizes_dist: Array.from({ length: 8 }, zeros),
-  };
-  for (const { backendCounters } of blobs) {
-    const one = backendCounters.toJSON() as typeof sum;
-    sum.read_count += one.read_count;
-    sum.read_errors += one.read_errors;
-    sum.read_amount_total += one.read_amount_total;
-    sum.read_cumulative_latency_millis_total += one.read_cumulative_latency_millis_total;
-    for (let i = 0; i < 8; i++) {
-      sum.read_cumulative_latency_millis_dist[i]! += one.read_cumulative_latency_millis_dist[i]!;
-      sum.read_count_block_size_dist[i]! += one.read_count_block_size_dist[i]!;
-      for (let j = 0; j < 8; j++) sum.read_latency_sizes_dist[i]![j]! += one.read_latency_sizes_dist[i]![j]!;
-    }
-  }
-  return sum;
-}
-
-/** GET /api/v1/metrics/blobcache. Chunks that workers read from the cache file by themselves are not seen here. */
-function cacheMetrics(blobs: readonly Blob[]): unknown {
-  const sum = (pick: (blob: Blob) => number) => blobs.reduce((all, blob) => all + pick(blob), 0);
-  return {
-    underlying_files: blobs.map((blob) => basename(blob.cachePath!)),
-    store_path: dirname(blobs[0]!.cachePath!),
-    partial_hits: sum((blob) => blob.counters.chunksFetched),
-    whole_hits: sum((blob) => blob.counters.chunksFromCache),
-    total: sum((blob) => blob.counters.chunksAsked),
-    entries_count: sum((blob) => blob.counters.chunksFetched + blob.counters.chunksAmplified),
-    prefetch_data_amount: 0,
-    prefetch_requests_count: 0,
-    prefetch_workers: 0,
-    prefetch_unmerged_chunks: 0,
-    prefetch_cumulative_time_millis: 0,
-    prefetch_begin_time_secs: 0,
-    prefetch_begin_time_millis: 0,
-    prefetch_end_time_secs: 0,
-    prefetch_end_time_millis: 0,
-    buffered_backend_size: sum((blob) => blob.counters.bufferedBytes),
-    data_all_ready: blobs.every(isComplete),
-  };
-}
-
-function isComplete(blob: Blob): boolean {
-  const { ready, chunkCount, delivery } = blob.view();
-  if (delivery === 'bytes') return false;
-  if (ready === null) return true;
-  const bits = new Uint8Array(ready);
-  for (let index = 0; index < chunkCount; index++) {
-    if ((bits[index >> 3]! & (0x80 >> (index & 7))) === 0) return false;
-  }
-  return true;
 }

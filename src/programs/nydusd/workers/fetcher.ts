@@ -1,28 +1,26 @@
-import type { BlobView, ChunkFetcher, ChunkRef } from '../../../blob/view.ts';
-import type { FromWorker } from './messages.ts';
+import type { MessagePort } from 'node:worker_threads';
+import type { BlobView, ChunkAnswer, ChunkFetcher, ChunkRef, ChunkRequest } from '../../../blob/view.ts';
 
 type Done = (result: number, pieces: readonly Uint8Array[] | null) => void;
 
-/** Sends a worker's chunk requests to the control thread, which owns the files, and hands its answers on. */
+/** Sends a worker's chunk requests to the storage thread, which owns the files, and hands its answers on. */
 export class WorkerFetcher implements ChunkFetcher {
-  readonly #post: (message: FromWorker) => void;
+  readonly #storage: MessagePort;
   readonly #waiting: Map<number, Done> = new Map();
   #next = 1;
 
-  constructor(post: (message: FromWorker) => void) {
-    this.#post = post;
+  constructor(storage: MessagePort) {
+    this.#storage = storage;
+    storage.on('message', ({ fetch, result, pieces }: ChunkAnswer) => {
+      const done = this.#waiting.get(fetch);
+      this.#waiting.delete(fetch);
+      done?.(result, pieces);
+    });
   }
 
   fetch(blob: BlobView, chunks: readonly ChunkRef[], done: Done): void {
-    const fetch = this.#next++;
-    this.#waiting.set(fetch, done);
-    this.#post({ type: 'fetch', fetch, blob: blob.handle, chunks });
-  }
-
-  /** The control thread's answer to request `fetch`. */
-  answered(fetch: number, result: number, pieces: readonly Uint8Array[] | null): void {
-    const done = this.#waiting.get(fetch);
-    this.#waiting.delete(fetch);
-    done?.(result, pieces);
+    const request: ChunkRequest = { fetch: this.#next++, blob: blob.handle, chunks };
+    this.#waiting.set(request.fetch, done);
+    this.#storage.postMessage(request);
   }
 }

@@ -1,4 +1,4 @@
-import type { BlobView, ChunkRef } from '../../../blob/view.ts';
+import type { BlobView } from '../../../blob/view.ts';
 
 /** A mount as the queue workers learn of it: plain data, structured-cloneable. */
 export interface MountSpec {
@@ -34,14 +34,12 @@ export type ToWorker =
   | { type: 'metrics'; id: number; serial: number; takeLatest: boolean }
   /** Answered with the requests being served, as GET /api/v1/metrics/inflight shows them. */
   | { type: 'inflight'; id: number }
-  | { type: 'fetched'; fetch: number; result: number; pieces: readonly Uint8Array[] | null }
   | { type: 'stop'; id: number };
 
 /** Queue worker → control thread. */
 export type FromWorker =
   | { type: 'ready' }
   | { type: 'ack'; id: number; result: number; value?: unknown }
-  | { type: 'fetch'; fetch: number; blob: BlobView['handle']; chunks: readonly ChunkRef[] }
   /** Guest memory vanished or a ring broke. */
   | { type: 'fault'; device: number; queue: number; errno: number }
   | {

@@ -2,8 +2,7 @@
  * The queue workers as the control thread sees them: started when a queue is first served, told of every mount in order, asked and
  * answered by numbered messages.
  */
-import { Worker } from 'node:worker_threads';
-import type { ChunkRef } from '../../../blob/view.ts';
+import { MessageChannel, type MessagePort, Worker } from 'node:worker_threads';
 import type { Log, QueueHost } from '../../../vhost/host.ts';
 import type { FromWorker, MountSpec, ToWorker } from './messages.ts';
 
@@ -11,17 +10,11 @@ import type { FromWorker, MountSpec, ToWorker } from './messages.ts';
 type Ask = ToWorker extends infer M ? (M extends { id: number } ? Omit<M, 'id'> : never) : never;
 type Ack = Extract<FromWorker, { type: 'ack' }>;
 
-/** Where a worker's chunk requests go; `done` as in ChunkFetcher. */
-export type FetchHandler = (
-  blob: number,
-  chunks: readonly ChunkRef[],
-  done: (result: number, pieces: readonly Uint8Array[] | null) => void,
-) => void;
-
 export interface WorkerPoolOptions {
   readonly log: Log;
   readonly pollUs: number;
-  readonly fetch: FetchHandler;
+  /** Takes the end of a port over which a new worker sends its requests for chunks. */
+  readonly connectStorage: (port: MessagePort) => void;
   /** Guest memory vanished or a ring broke: the connection must end. */
   readonly fault: (device: number, queue: number, errno: number) => void;
   /** A worker ended that nobody stopped: rings and memory are in an unknown state. */
@@ -132,9 +125,12 @@ export class WorkerPool implements QueueHost {
     const index = memberIndex(queue);
     const running = this.#members.get(index);
     if (running !== undefined) return running;
+    const storage = new MessageChannel();
+    this.#options.connectStorage(storage.port1);
     const worker = new Worker(new URL('./queue-worker.ts', import.meta.url), {
       name: `queue-${index + 1}`,
-      workerData: { pollUs: this.#options.pollUs, shared: this.#running.buffer },
+      workerData: { pollUs: this.#options.pollUs, shared: this.#running.buffer, storage: storage.port2 },
+      transferList: [storage.port2],
     });
     const member = new Member(worker);
     this.#members.set(index, member);
@@ -160,12 +156,6 @@ export class WorkerPool implements QueueHost {
         return;
       case 'ack':
         member.answered(message);
-        return;
-      case 'fetch':
-        this.#options.fetch(message.blob, message.chunks, (result, pieces) => {
-          if (this.#stopping) return;
-          member.worker.postMessage({ type: 'fetched', fetch: message.fetch, result, pieces });
-        });
         return;
       case 'fault':
         this.#options.fault(message.device, message.queue, message.errno);

@@ -1,7 +1,7 @@
 /** A queue worker: serves the rings given to it with one FUSE server over the tree of all mounts. */
 import { availableParallelism } from 'node:os';
 import { getSystemErrorName } from 'node:util';
-import { parentPort, workerData } from 'node:worker_threads';
+import { type MessagePort, parentPort, workerData } from 'node:worker_threads';
 import { FuseServer } from '../../../fuse/server.ts';
 import { addon } from '../../../native/index.ts';
 import { RingChannel } from '../../../transport/ring-channel.ts';
@@ -23,13 +23,17 @@ const DRAIN_MS = 10_000;
 
 const port = parentPort!;
 const post = (message: FromWorker) => port.postMessage(message);
-const { pollUs, shared } = workerData as { pollUs: number; shared: SharedArrayBuffer };
+const { pollUs, shared, storage } = workerData as {
+  pollUs: number;
+  shared: SharedArrayBuffer;
+  storage: MessagePort;
+};
 /** Queue workers that run. */
 const running = new Int32Array(shared);
 const cpus = availableParallelism();
 
 const vfs = new Vfs();
-const fetcher = new WorkerFetcher(post);
+const fetcher = new WorkerFetcher(storage);
 const mounts = new WorkerMounts(addon, fetcher, post);
 const rings = new Map<string, { channel: RingChannel; ringServer: RingServer }>();
 const server = new FuseServer(vfs, {
@@ -126,7 +130,7 @@ async function stop(): Promise<number> {
 const ack = (id: number, result: number, value?: unknown) => post({ type: 'ack', id, result, value });
 
 /** Handles one message; the result is acknowledged where the message has an id. */
-async function handle(message: Exclude<ToWorker, { type: 'fetched' }>): Promise<void> {
+async function handle(message: ToWorker): Promise<void> {
   switch (message.type) {
     case 'mount':
       ack(message.id, mount(message.spec));
@@ -160,15 +164,10 @@ async function handle(message: Exclude<ToWorker, { type: 'fetched' }>): Promise<
   }
 }
 
-function take(message: ToWorker): void {
-  if (message.type === 'fetched') fetcher.answered(message.fetch, message.result, message.pieces);
-  else void handle(message);
-}
-
 process.on('uncaughtExceptionMonitor', (error) => {
   const code = (error as NodeJS.ErrnoException).errno;
   const cause = typeof code === 'number' && code < 0 ? getSystemErrorName(code) : error.stack;
   post({ type: 'log', level: 'error', fields: { cause }, message: 'defect in a queue worker' });
 });
-port.on('message', take);
+port.on('message', (message: ToWorker) => void handle(message));
 post({ type: 'ready' });

@@ -3,7 +3,7 @@ import { closeSync, openSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterEach, beforeEach, expect, it } from 'vitest';
-import type { BlobView } from '../../../../../src/blob/view.ts';
+import type { BlobView, ChunkAnswer, ChunkRequest } from '../../../../../src/blob/view.ts';
 import { Attr } from '../../../../../src/fuse/filesystem.ts';
 import type { MountSpec } from '../../../../../src/programs/nydusd/workers/messages.ts';
 import { WorkerPool } from '../../../../../src/programs/nydusd/workers/pool.ts';
@@ -81,7 +81,12 @@ beforeEach(async () => {
   pool = new WorkerPool({
     log: { debug() {}, info() {}, warn() {}, error() {} },
     pollUs: 0,
-    fetch: (_blob, _chunks, done) => fetches.push({ done: (result) => done(result, null) }),
+    connectStorage: (port) =>
+      port.on('message', ({ fetch }: ChunkRequest) => {
+        fetches.push({
+          done: (result) => port.postMessage({ fetch, result, pieces: null } satisfies ChunkAnswer),
+        });
+      }),
     fault: () => {},
     died: (cause) => {
       throw cause;

@@ -1,0 +1,126 @@
+import type { Gate } from '../lib/gate.ts';
+import type { Chunk } from './chunk-table.ts';
+import { type Landed, type LandingFile, type LandParts, landUnit } from './land.ts';
+import type { PlannedUnit, Run } from './plan.ts';
+import { type Priority, priorities, type ReadOptions } from './source.ts';
+
+/** What flights of one blob have in common. */
+export interface FlightParts extends LandParts {
+  /** The uncompressed cache file; null where there is none, or where it has stored bytes. */
+  readonly file: LandingFile;
+  /** Keeps a unit's stored bytes; null where that is not asked for. Resolves with the error of the file, null: kept. */
+  readonly keepStored: ((offset: number, bytes: Uint8Array) => Promise<Error | null>) | null;
+  /** Units that are decoded at a time, over all blobs. */
+  readonly landings: Readonly<Record<Priority, Gate>>;
+  readonly read: (offset: number, into: Uint8Array, options: ReadOptions) => Promise<void>;
+  /** A chunk has come, or came wrong; `writeError`: it is not in the cache. */
+  readonly onLanded: (landed: Landed) => void;
+  readonly onFailed: (chunk: Chunk, error: unknown) => void;
+}
+
+const PATIENT = { deadlineMs: Number.POSITIVE_INFINITY, signal: null };
+const never = () => new Error('a wait without an end has ended');
+
+/**
+ * One read of a back end and what becomes of its units, each as soon as its bytes are there: who waits for the first chunk of a long run does
+ * not wait for the last.
+ */
+export class Flight {
+  readonly run: Run;
+  readonly #parts: FlightParts;
+  readonly #deadlineMs: number;
+  readonly #landings: Promise<void>[] = [];
+  #priority: Priority;
+  /** The present try of the read. */
+  #attempt = new AbortController();
+  #isStarted = false;
+  #isCancelled = false;
+  /** The read has failed: what a back end that was left behind tells later is not listened to. */
+  #isOver = false;
+  /** Units that landed or are landing; they lie in the order of their bytes. */
+  #landedUnits = 0;
+
+  constructor(parts: FlightParts, run: Run, priority: Priority, deadlineMs: number) {
+    this.#parts = parts;
+    this.run = run;
+    this.#priority = priority;
+    this.#deadlineMs = deadlineMs;
+  }
+
+  /** Somebody who is more urgent waits for it now: if it waits for its turn still, it does so in the faster lane. */
+  promote(priority: Priority): void {
+    if (this.#isStarted || priorities.indexOf(priority) >= priorities.indexOf(this.#priority)) return;
+    this.#priority = priority;
+    this.#attempt.abort();
+  }
+
+  /** Nobody waits for it any more. What has been read lands still. */
+  cancel(): void {
+    this.#isCancelled = true;
+    this.#attempt.abort();
+  }
+
+  /** Resolves when every chunk of the run has been reported and nothing touches the cache any more. */
+  async fly(): Promise<void> {
+    const { run } = this;
+    const bytes = Buffer.allocUnsafeSlow(run.end - run.start);
+    try {
+      await this.#read(bytes);
+      this.#land(bytes, bytes.length);
+    } catch (error) {
+      this.#isOver = true;
+      for (const { chunks } of run.units.slice(this.#landedUnits)) {
+        for (const chunk of chunks) this.#parts.onFailed(chunk, error);
+      }
+    }
+    await Promise.all(this.#landings);
+  }
+
+  async #read(bytes: Uint8Array): Promise<void> {
+    for (;;) {
+      const priority = this.#priority;
+      try {
+        return await this.#parts.read(this.run.start, bytes, {
+          priority,
+          deadlineMs: this.#deadlineMs,
+          signal: this.#attempt.signal,
+          onStart: () => {
+            this.#isStarted = true;
+          },
+          onBytes: (filled) => this.#land(bytes, filled),
+        });
+      } catch (error) {
+        const isPromoted = !this.#isStarted && !this.#isCancelled && priority !== this.#priority;
+        if (!isPromoted) throw error;
+        this.#attempt = new AbortController();
+      }
+    }
+  }
+
+  /** Lands the units whose bytes are there. */
+  #land(bytes: Uint8Array, filled: number): void {
+    const { start, units } = this.run;
+    if (this.#isOver) return;
+    for (; this.#landedUnits < units.length; this.#landedUnits++) {
+      const planned = units[this.#landedUnits]!;
+      const at = planned.unit.start - start;
+      if (at + planned.unit.size > filled) return;
+      this.#landings.push(this.#landOne(planned, bytes.subarray(at, at + planned.unit.size)));
+    }
+  }
+
+  async #landOne({ unit, chunks }: PlannedUnit, stored: Uint8Array): Promise<void> {
+    const { file, keepStored, landings, onLanded, onFailed } = this.#parts;
+    const leave = await landings[this.#priority].enter(PATIENT, never);
+    try {
+      const landed = await landUnit(this.#parts, unit, chunks, stored, file);
+      const isAnyGood = landed.some(({ error }) => error === null);
+      const writeError = keepStored !== null && isAnyGood ? await keepStored(unit.start, stored) : null;
+      for (const one of landed) onLanded(writeError === null ? one : { ...one, writeError });
+    } catch (error) {
+      for (const chunk of chunks) onFailed(chunk, error);
+    } finally {
+      leave();
+    }
+  }
+}
