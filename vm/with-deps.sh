@@ -30,7 +30,7 @@ shift
 case $task in
   bench)
     bench=virtiofs
-    if [ "${1:-}" = image ]; then bench=image; shift; fi
+    case ${1:-} in image|storage) bench=$1; shift ;; esac
     node addon/build.ts --test >&2 && exec node "test/bench/$bench.ts" "$@" ;;
   demo) exec tsx vm/demo.ts "$@" ;;
   fuzz) exec node test/fuzz/asan.ts "$@" ;;
