@@ -1,4 +1,5 @@
 import { performance } from 'node:perf_hooks';
+import { firstAbove } from '../lib/buckets.ts';
 import { COUNTED_OPS, Opcode } from '../wire/fuse.ts';
 
 const READ_INDEX = 4;
@@ -31,12 +32,6 @@ export const Counter = {
   length: 62,
 } as const;
 
-function bucket(limits: readonly number[], value: number): number {
-  let i = 0;
-  while (i < limits.length && value >= limits[i]!) i++;
-  return i;
-}
-
 /** Counters of one mount on one thread. All numbers only grow. */
 export class MountCounters {
   readonly values: Float64Array = new Float64Array(Counter.length);
@@ -57,8 +52,8 @@ export class MountCounters {
     if (result < 0) values[Counter.errors + op]! += 1;
     if (op === READ_INDEX && result >= 0) {
       values[Counter.dataRead]! += result;
-      values[Counter.readSizes + bucket(SIZE_LIMITS, result)]! += 1;
-      values[Counter.readLatency + bucket(LATENCY_LIMITS_US, latencyUs)]! += 1;
+      values[Counter.readSizes + firstAbove(SIZE_LIMITS, result)]! += 1;
+      values[Counter.readLatency + firstAbove(LATENCY_LIMITS_US, latencyUs)]! += 1;
     }
     if (this.files !== null) this.#countFile(this.files, op, lo, result);
   }
@@ -77,7 +72,7 @@ export class MountCounters {
     if (result < 0) row[FileCounter.errors + op]! += 1;
     if (op === READ_INDEX && result >= 0) {
       row[FileCounter.dataRead]! += result;
-      row[FileCounter.readSizes + bucket(SIZE_LIMITS, result)]! += 1;
+      row[FileCounter.readSizes + firstAbove(SIZE_LIMITS, result)]! += 1;
       row[FileCounter.recent] = 1;
     }
   }

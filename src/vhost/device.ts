@@ -1,4 +1,4 @@
-import { getSystemErrorName } from 'node:util';
+import { errnoName } from '../lib/errno.ts';
 import type { Addon } from '../native/addon.ts';
 import { type MemoryRegion, ProtocolError, type VringAddr } from '../wire/vhost-user.ts';
 import { Avail, Descriptor, isQueueSize, QUEUE_SIZE_MAX, Used, VirtioFeature } from '../wire/virtio.ts';
@@ -25,7 +25,7 @@ const MEMORY_TIMEOUT_MS = 10_000;
 /** A negative result of the addon becomes a RefusedError that names what was asked for. */
 function check(result: number, request: string, field: string): number {
   if (result < 0) {
-    throw new RefusedError(request, field, `refused by the system with ${getSystemErrorName(result)}`);
+    throw new RefusedError(request, field, `refused by the system with ${errnoName(result)}`);
   }
   return result;
 }

@@ -1,3 +1,4 @@
+import { errnoName } from '../lib/errno.ts';
 import type { Addon } from '../native/addon.ts';
 import {
   decodeConfig,
@@ -188,7 +189,7 @@ const getInflightFd: Handler = ({ addon, queues }, { name, payload }) => {
   checkInflight(name, inflight, queues);
   const size = inflight.queueCount * inflightQueueBytes(inflight.queueSize);
   const fd = addon.memfdCreate('vhost-inflight', size);
-  if (fd < 0) throw new RefusedError(name, 'memfd', `creating failed with errno ${-fd}`);
+  if (fd < 0) throw new RefusedError(name, 'memfd', `creating failed with ${errnoName(fd)}`);
   const answer = { ...inflight, mmapSize: BigInt(size), mmapOffset: 0n };
   return { payload: encodeInflight(answer, payload.byteLength === 20 ? 20 : 24), fd };
 };

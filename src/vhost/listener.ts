@@ -1,5 +1,5 @@
 import { lstatSync, type Stats, unlinkSync } from 'node:fs';
-import { getSystemErrorName } from 'node:util';
+import { Errno, errnoName } from '../lib/errno.ts';
 import type { Addon } from '../native/addon.ts';
 import { fsTagError } from '../wire/virtio.ts';
 import type { DeviceOptions } from './host.ts';
@@ -16,7 +16,6 @@ export class SocketError extends Error {
 }
 
 const READABLE = 1;
-const ECONNREFUSED = -111;
 const QUEUES_MAX = 256;
 
 /** Removes the socket file of a process that died. Anything else at the path is somebody's and stays. */
@@ -29,11 +28,8 @@ function removeStale(addon: Addon, path: string): void {
     addon.closeFd(fd);
     throw new SocketError('VHOST_SOCKET_BUSY', `another process listens on ${path}`);
   }
-  if (fd !== ECONNREFUSED) {
-    throw new SocketError(
-      'VHOST_SOCKET_BUSY',
-      `${path} may be in use: connect says ${getSystemErrorName(fd)}`,
-    );
+  if (fd !== -Errno.ECONNREFUSED) {
+    throw new SocketError('VHOST_SOCKET_BUSY', `${path} may be in use: connect says ${errnoName(fd)}`);
   }
   unlinkSync(path);
 }
@@ -68,7 +64,7 @@ export class VhostUserListener {
     removeStale(addon, path);
     const socket = addon.listenUnix(path);
     if (socket < 0) {
-      throw new SocketError('VHOST_SOCKET_FAILED', `listening on ${path}: ${getSystemErrorName(socket)}`);
+      throw new SocketError('VHOST_SOCKET_FAILED', `listening on ${path}: ${errnoName(socket)}`);
     }
     this.#path = path;
     this.#options = options;
@@ -77,7 +73,7 @@ export class VhostUserListener {
     this.#poll = addon.pollStart(socket, READABLE, () => this.#accept());
     if (this.#poll < 0) {
       addon.closeFd(socket);
-      throw new SocketError('VHOST_SOCKET_FAILED', `polling ${path}: ${getSystemErrorName(this.#poll)}`);
+      throw new SocketError('VHOST_SOCKET_FAILED', `polling ${path}: ${errnoName(this.#poll)}`);
     }
   }
 

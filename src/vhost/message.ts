@@ -1,3 +1,4 @@
+import { Errno, errnoName } from '../lib/errno.ts';
 import type { Addon } from '../native/addon.ts';
 import {
   checkHeader,
@@ -58,8 +59,6 @@ export interface Message {
   readonly fds: MessageFds;
 }
 
-const EAGAIN = -11;
-
 /**
  * Reads messages from a socket that does not block. Never reads past a message: the kernel would join the descriptors of
  * the next one to this one.
@@ -111,8 +110,8 @@ export class MessageReader {
     while (this.#have < length) {
       this.#received[0] = 0;
       const got = this.#addon.recvMsg(this.#fd, buffer, this.#have, length - this.#have, this.#received);
-      if (got === EAGAIN) return 'wait';
-      if (got < 0) throw new ProtocolError('connection', part, `receiving failed with errno ${-got}`);
+      if (got === -Errno.EAGAIN) return 'wait';
+      if (got < 0) throw new ProtocolError('connection', part, `receiving failed with ${errnoName(got)}`);
       const late = this.#received[0]! > 0 && (part === 'payload' || this.#have > 0);
       this.#fds.receive(this.#received);
       if (late) {

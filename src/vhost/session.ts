@@ -1,4 +1,5 @@
 import { setImmediate as nextTurn } from 'node:timers/promises';
+import { errnoName } from '../lib/errno.ts';
 import {
   checkFdCount,
   encodeMessage,
@@ -90,7 +91,7 @@ export class Session {
     this.#poll = this.#options.addon.pollStart(this.#socket, READABLE, () => {
       if (!this.#busy) void this.#run();
     });
-    if (this.#poll < 0) this.fail(`polling the socket failed with errno ${-this.#poll}`);
+    if (this.#poll < 0) this.fail(`polling the socket failed with ${errnoName(this.#poll)}`);
   }
 
   /** While a message is handled only the peer's end matters: then no ring waits any more to be answered. */

@@ -4,6 +4,7 @@
  */
 import { Worker } from 'node:worker_threads';
 import type { ChunkRef } from '../../../blob/view.ts';
+import { Errno } from '../../../lib/errno.ts';
 import type { Log, QueueHost } from '../../../vhost/host.ts';
 import type { FromWorker, MountSpec, ToWorker } from './messages.ts';
 
@@ -68,7 +69,7 @@ export class WorkerPool implements QueueHost {
   }
 
   async attach(device: number, queue: number): Promise<number> {
-    if (this.#stopping) return -19; // ENODEV
+    if (this.#stopping) return -Errno.ENODEV;
     const { result } = await this.#memberOf(queue).ask({ type: 'attach', device, queue });
     return result;
   }

@@ -1,8 +1,8 @@
 /** A queue worker: serves the rings given to it with one FUSE server over the tree of all mounts. */
 import { availableParallelism } from 'node:os';
-import { getSystemErrorName } from 'node:util';
 import { parentPort, workerData } from 'node:worker_threads';
 import { FuseServer } from '../../../fuse/server.ts';
+import { Errno, errnoName } from '../../../lib/errno.ts';
 import { addon } from '../../../native/index.ts';
 import { RingChannel } from '../../../transport/ring-channel.ts';
 import { RingServer } from '../../../transport/virtio.ts';
@@ -12,7 +12,6 @@ import type { FromWorker, MountSpec, ToWorker } from './messages.ts';
 import { WorkerMounts } from './mounts.ts';
 import { snapshotOf } from './snapshot.ts';
 
-const EIO = 5;
 /** How often is looked whether requests still use what is to go. */
 const POLL_MS = 1;
 /**
@@ -55,7 +54,7 @@ function mount(spec: MountSpec): number {
       fields: { mount: spec.path, cause: String(error) },
       message: 'mount failed in a queue worker',
     });
-    return -EIO;
+    return -Errno.EIO;
   }
 }
 
@@ -167,7 +166,7 @@ function take(message: ToWorker): void {
 
 process.on('uncaughtExceptionMonitor', (error) => {
   const code = (error as NodeJS.ErrnoException).errno;
-  const cause = typeof code === 'number' && code < 0 ? getSystemErrorName(code) : error.stack;
+  const cause = typeof code === 'number' && code < 0 ? errnoName(code) : error.stack;
   post({ type: 'log', level: 'error', fields: { cause }, message: 'defect in a queue worker' });
 });
 port.on('message', take);
