@@ -33,7 +33,7 @@ export const Counter = {
 } as const;
 
 /** Counters of one mount on one thread. All numbers only grow. */
-export class MountCounters {
+class MountCounters {
   readonly values: Float64Array = new Float64Array(Counter.length);
   /** Per inode (low word of its nodeid): totals as in `metrics/files`; null unless the mount asked for it. */
   readonly files: Map<number, Float64Array> | null;

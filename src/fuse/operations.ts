@@ -26,7 +26,7 @@ import { MAX_WRITE } from './session.ts';
  * Serves one request. Returns the bytes written behind the out header in the reply area, -errno, PENDING, NO_REPLY, or LARGE
  * (the context's `large` says how many bytes were scattered behind the header).
  */
-export type Handler = (r: RequestContext) => number;
+type OperationHandler = (r: RequestContext) => number;
 
 /** A row of the operation table. */
 export interface Operation {
@@ -34,18 +34,18 @@ export interface Operation {
   readonly opcode: number;
   /** Bytes of arguments that must be there. */
   readonly inBytes: number;
-  readonly handle: Handler;
+  readonly handle: OperationHandler;
 }
 
 const O_ACCMODE = 3;
 const O_TRUNC = 0o1000;
 
-function errnoHandler(errno: number): Handler {
+function errnoHandler(errno: number): OperationHandler {
   return () => -errno;
 }
 
 const readOnly = errnoHandler(Errno.EROFS);
-const nothing: Handler = () => 0;
+const nothing: OperationHandler = () => 0;
 
 const NAME_MAX = 255;
 
@@ -59,7 +59,7 @@ function nameEnd(r: RequestContext, at: number): number {
   return limit < end ? -Errno.ENAMETOOLONG : -Errno.EINVAL;
 }
 
-const lookup: Handler = (r) => {
+const lookup: OperationHandler = (r) => {
   const end = nameEnd(r, r.args);
   if (end < 0) return end;
   const result = r.fs.lookup(r.hi, r.lo, r.requestBytes, r.args, end, r.entry);
@@ -68,7 +68,7 @@ const lookup: Handler = (r) => {
   return EntryOut.bytes;
 };
 
-const getattr: Handler = (r) => {
+const getattr: OperationHandler = (r) => {
   const { attr, replies, out } = r;
   const result = r.fs.getattr(r.hi, r.lo, attr);
   if (result < 0) return result;
@@ -79,7 +79,7 @@ const getattr: Handler = (r) => {
   return AttrOut.bytes;
 };
 
-const readlink: Handler = (r) => {
+const readlink: OperationHandler = (r) => {
   const length = r.fs.readlink(r.hi, r.lo, r.scratch, 0);
   if (length < 0) return length;
   // A target that is cut is another path.
@@ -95,7 +95,7 @@ function encodeOpened(r: RequestContext, opened: Opened): number {
   return OpenOut.bytes;
 }
 
-const open: Handler = (r) => {
+const open: OperationHandler = (r) => {
   const flags = r.requests.getUint32(r.args + OpenIn.flags, true);
   if ((flags & O_ACCMODE) !== 0 || (flags & O_TRUNC) !== 0) return -Errno.EROFS;
   if (r.noOpen) return -Errno.ENOSYS;
@@ -103,13 +103,13 @@ const open: Handler = (r) => {
   return result < 0 ? result : encodeOpened(r, r.opened);
 };
 
-const opendir: Handler = (r) => {
+const opendir: OperationHandler = (r) => {
   const flags = r.requests.getUint32(r.args + OpenIn.flags, true);
   const result = r.fs.opendir(r.hi, r.lo, flags, r.opened);
   return result < 0 ? result : encodeOpened(r, r.opened);
 };
 
-const release: Handler = (r) => {
+const release: OperationHandler = (r) => {
   const fh = r.args + ReleaseIn.fh;
   return r.fs.release(r.hi, r.lo, r.requests.getUint32(fh + 4, true), r.requests.getUint32(fh, true));
 };
@@ -117,7 +117,7 @@ const release: Handler = (r) => {
 /** A client that keeps to max_pages asks for no more; one that does not must not keep a thread and the fetcher busy with gigabytes. */
 const READ_MAX = MAX_WRITE;
 
-const read: Handler = (r) => {
+const read: OperationHandler = (r) => {
   const offset = readU64(r.requests, r.args + ReadIn.offset);
   const size = Math.min(r.requests.getUint32(r.args + ReadIn.size, true), r.room, READ_MAX);
   return r.read(offset, size);
@@ -130,12 +130,12 @@ function listingReply(r: RequestContext, result: number): number {
   return length === 0 && full ? -Errno.EINVAL : r.sendLarge(bytes, length);
 }
 
-const readdir: Handler = (r) => {
+const readdir: OperationHandler = (r) => {
   r.dirents.begin(r.requests.getUint32(r.args + ReadIn.size, true), r.capacity);
   return listingReply(r, r.fs.readdir(r.hi, r.lo, readU64(r.requests, r.args + ReadIn.offset), r.dirents));
 };
 
-const readdirplus: Handler = (r) => {
+const readdirplus: OperationHandler = (r) => {
   r.dirents.begin(r.requests.getUint32(r.args + ReadIn.size, true), r.capacity);
   const offset = readU64(r.requests, r.args + ReadIn.offset);
   return listingReply(r, r.fs.readdirplus(r.hi, r.lo, offset, r.dirents));
@@ -154,7 +154,7 @@ function xattrCapacity(r: RequestContext, size: number): number {
   return Math.min(size, r.room, r.scratch.length);
 }
 
-const getxattr: Handler = (r) => {
+const getxattr: OperationHandler = (r) => {
   const size = r.requests.getUint32(r.args + GetxattrIn.size, true);
   const name = r.args + GetxattrIn.bytes;
   const end = nameEnd(r, name);
@@ -167,12 +167,12 @@ const getxattr: Handler = (r) => {
   );
 };
 
-const listxattr: Handler = (r) => {
+const listxattr: OperationHandler = (r) => {
   const size = r.requests.getUint32(r.args + GetxattrIn.size, true);
   return xattrReply(r, size, r.fs.listxattr(r.hi, r.lo, r.scratch, 0, xattrCapacity(r, size)));
 };
 
-const statfs: Handler = (r) => {
+const statfs: OperationHandler = (r) => {
   const { replies, out, stat } = r;
   const result = r.fs.statfs(r.hi, r.lo, stat);
   if (result < 0) return result;
@@ -188,7 +188,7 @@ const statfs: Handler = (r) => {
   return StatfsOut.bytes;
 };
 
-const lseek: Handler = (r) => {
+const lseek: OperationHandler = (r) => {
   const whence = r.requests.getUint32(r.args + LseekIn.whence, true);
   const result = r.fs.lseek(r.hi, r.lo, readU64(r.requests, r.args + LseekIn.offset), whence);
   if (result < 0) return result;
@@ -196,13 +196,13 @@ const lseek: Handler = (r) => {
   return LseekOut.bytes;
 };
 
-const forget: Handler = (r) => {
+const forget: OperationHandler = (r) => {
   r.fs.forget(r.hi, r.lo, readU64(r.requests, r.args + ForgetIn.nlookup));
   return NO_REPLY;
 };
 
 /** Items beyond what the slot holds are not looked at: nodeids are not counted, so that nothing is lost. */
-const batchForget: Handler = (r) => {
+const batchForget: OperationHandler = (r) => {
   const count = r.requests.getUint32(r.args + BatchForgetIn.count, true);
   const items = Math.min(count, Math.floor((r.end - r.args - BatchForgetIn.bytes) / BatchForgetIn.item));
   for (let i = 0; i < items; i++) {
@@ -216,12 +216,12 @@ const batchForget: Handler = (r) => {
   return NO_REPLY;
 };
 
-const init: Handler = (r) => r.init();
-const destroy: Handler = (r) => {
+const init: OperationHandler = (r) => r.init();
+const destroy: OperationHandler = (r) => {
   r.destroy();
   return 0;
 };
-const interrupt: Handler = () => NO_REPLY;
+const interrupt: OperationHandler = () => NO_REPLY;
 
 const rows: readonly Operation[] = [
   { name: 'LOOKUP', opcode: Opcode.LOOKUP, inBytes: 2, handle: lookup },

@@ -8,7 +8,7 @@ import { type FileSystem, PENDING } from './filesystem.ts';
 import { type Operation, operations } from './operations.ts';
 import { ReadPlan } from './read.ts';
 import { LARGE, NO_REPLY, RequestContext } from './request.ts';
-import { Session } from './session.ts';
+import { FuseSession } from './session.ts';
 
 export interface FuseServerOptions {
   /** Answer OPEN with ENOSYS when the client understands it: two round trips less per open file. Default true. */
@@ -56,7 +56,7 @@ function isSilent(opcode: number): boolean {
 export class FuseServer extends RequestContext {
   readonly fs: FileSystem;
   readonly dirents: DirentBuffer = new DirentBuffer();
-  readonly session: Session = new Session();
+  readonly session: FuseSession = new FuseSession();
   readonly counters: Counters = new Counters();
   /** Handlers that threw, and requests whose header or arguments broke a rule. */
   internalErrors = 0;

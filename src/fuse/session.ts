@@ -23,7 +23,7 @@ const WANTED =
   InitFlag.initExt;
 
 /** What was negotiated with the client by INIT. Before it, defaults hold: a front-end may reconnect without a new INIT. */
-export class Session {
+export class FuseSession {
   initialised = false;
   minor: number = FUSE_MINOR;
   /** The client stops sending OPEN once one is answered with ENOSYS. */

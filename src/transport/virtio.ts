@@ -15,7 +15,7 @@ export interface Ring extends Channel {
   arm(): number;
 }
 
-export interface RingServerOptions {
+interface RingServerOptions {
   /** How long to look for the next request before sleeping. It costs CPU time, and saves a wake-up of 20 to 50 µs. */
   readonly pollNs: number;
   /** Whether the threads that serve rings, and a driver, are more than there are CPUs. */

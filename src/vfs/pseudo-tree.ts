@@ -7,7 +7,7 @@ export interface MountedFs extends FileSystem {
 }
 
 /** A mount at its place in the tree. */
-export interface Mount {
+interface MountPoint {
   readonly serial: number;
   readonly fs: MountedFs;
   readonly node: PseudoNode;
@@ -21,7 +21,7 @@ export class PseudoNode {
   readonly key: string;
   readonly parent: PseudoNode | null;
   readonly children: Map<string, PseudoNode> = new Map();
-  mount: Mount | null = null;
+  mount: MountPoint | null = null;
   /** Time of the last change of its entries. */
   changedMs: number = Date.now();
 
@@ -42,14 +42,14 @@ export const ROOT_LO = 1;
 export class PseudoTree {
   readonly root: PseudoNode = new PseudoNode(ROOT_LO, '', null);
   readonly #nodes = new Map<number, PseudoNode>([[ROOT_LO, this.root]]);
-  readonly #mounts = new Map<number, Mount>();
+  readonly #mounts = new Map<number, MountPoint>();
   #nextLo = ROOT_LO + 1;
 
   node(lo: number): PseudoNode | undefined {
     return this.#nodes.get(lo);
   }
 
-  mount(serial: number): Mount | undefined {
+  mount(serial: number): MountPoint | undefined {
     return this.#mounts.get(serial);
   }
 
@@ -66,7 +66,7 @@ export class PseudoTree {
   add(path: string, fs: MountedFs, serial: number): void {
     let node = this.root;
     for (const name of splitPath(path)) node = this.#child(node, name);
-    const mount = { serial, fs, node };
+    const mount: MountPoint = { serial, fs, node };
     node.mount = mount;
     node.changedMs = Date.now();
     this.#mounts.set(serial, mount);

@@ -24,7 +24,7 @@ export function offeredProtocolFeatures(hasConfig: boolean): bigint {
 export const MEMORY_SLOTS_MAX = 509;
 
 /** Refuses bits that were never offered. */
-export function checkSubset(request: string, chosen: bigint, offered: bigint): void {
+export function checkOffered(request: string, chosen: bigint, offered: bigint): void {
   const unknown = chosen & ~offered;
   if (unknown !== 0n) {
     throw new ProtocolError(request, 'features', `0x${unknown.toString(16)} was never offered`);

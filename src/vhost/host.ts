@@ -20,7 +20,7 @@ export interface QueueHost {
 }
 
 /** Where log lines go; pino's loggers fit. */
-export interface Log {
+export interface Logger {
   debug(fields: Record<string, unknown>, message: string): void;
   info(fields: Record<string, unknown>, message: string): void;
   warn(fields: Record<string, unknown>, message: string): void;
@@ -31,7 +31,7 @@ export interface Log {
 export interface DeviceOptions {
   readonly addon: Addon;
   readonly host: QueueHost;
-  readonly log: Log;
+  readonly log: Logger;
   /** All queues: one hiprio and at least one for requests; at most 256, which is what a descriptor message can name. */
   readonly queues: number;
   /**

@@ -3,10 +3,10 @@ import { Errno, errnoName } from '../lib/errno.ts';
 import type { Addon } from '../native/addon.ts';
 import { fsTagError } from '../wire/virtio.ts';
 import type { DeviceOptions } from './host.ts';
-import { Session } from './session.ts';
+import { VhostUserSession } from './session.ts';
 
 /** The socket cannot be had. `code` is stable: VHOST_SOCKET_BUSY, VHOST_SOCKET_OCCUPIED, VHOST_SOCKET_FAILED. */
-export class SocketError extends Error {
+class SocketError extends Error {
   readonly code: string;
   constructor(code: string, message: string) {
     super(message);
@@ -52,7 +52,7 @@ export class VhostUserListener {
   readonly #socket: number;
   readonly #file: Stats;
   #poll = -1;
-  #session: Session | null = null;
+  #session: VhostUserSession | null = null;
   /** A front-end that came while the one before it was leaving. */
   #waiting = -1;
   #closing = false;
@@ -78,7 +78,7 @@ export class VhostUserListener {
   }
 
   /** The connection being served, or null. */
-  get session(): Session | null {
+  get session(): VhostUserSession | null {
     return this.#session;
   }
 
@@ -90,7 +90,7 @@ export class VhostUserListener {
   }
 
   /** The end of the present connection may not have been noticed yet: only a living one makes the second unwelcome. */
-  async #acceptSecond(present: Session, fd: number): Promise<void> {
+  async #acceptSecond(present: VhostUserSession, fd: number): Promise<void> {
     const { addon, log } = this.#options;
     const taken = this.#waiting >= 0;
     if (!taken) this.#waiting = fd;
@@ -105,9 +105,9 @@ export class VhostUserListener {
 
   #serve(fd: number): void {
     const { log } = this.#options;
-    let session: Session;
+    let session: VhostUserSession;
     try {
-      session = new Session(fd, this.#options);
+      session = new VhostUserSession(fd, this.#options);
     } catch (error) {
       log.error({ socket: this.#path, error: String(error) }, 'front-end refused');
       return;

@@ -27,7 +27,7 @@ const MESSAGES_PER_TURN = 64;
  * One connection of a front-end. Messages are handled strictly one after the other: the next is not read before the
  * rings and memory that the present one changes are where they shall be. A broken rule ends the connection with one log line.
  */
-export class Session {
+export class VhostUserSession {
   /** Resolves when rings are stopped, memory is given back and the socket is closed. */
   readonly ended: Promise<void>;
   readonly #options: DeviceOptions;

@@ -69,7 +69,7 @@ export const StatfsOut = {
   frsize: 48,
   bytes: 80,
 } as const;
-export const Dirent = { ino: 0, off: 8, namelen: 16, type: 20, name: 24 } as const;
+export const DirentLayout = { ino: 0, off: 8, namelen: 16, type: 20, name: 24 } as const;
 
 /** INIT as sent up to 7.35 (16 bytes) and since 7.36 (64 bytes, flags2). */
 export const InitIn = {

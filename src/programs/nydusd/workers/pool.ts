@@ -5,7 +5,7 @@
 import { Worker } from 'node:worker_threads';
 import type { ChunkRef } from '../../../blob/view.ts';
 import { Errno } from '../../../lib/errno.ts';
-import type { Log, QueueHost } from '../../../vhost/host.ts';
+import type { Logger, QueueHost } from '../../../vhost/host.ts';
 import type { FromWorker, MountSpec, ToWorker } from './messages.ts';
 
 /** A request to a worker, before the pool numbers it. */
@@ -20,7 +20,7 @@ export type FetchHandler = (
 ) => void;
 
 export interface WorkerPoolOptions {
-  readonly log: Log;
+  readonly log: Logger;
   readonly pollUs: number;
   readonly fetch: FetchHandler;
   /** Guest memory vanished or a ring broke: the connection must end. */
