@@ -62,6 +62,12 @@ export interface DirectorySink {
   ): boolean;
 }
 
+/**
+ * Ends the wait of a parked request. The first call counts, on the thread of its server: 0 has the READ repeated, with
+ * `bytes` as `supplied` where given, whose first byte is at the request's offset; -errno fails it.
+ */
+export type Resume = (result: number, bytes?: Uint8Array) => void;
+
 /** Where READ puts bytes. A file system calls `fromFile`/`fromBytes` in order, then returns the total; or `later()` and PENDING. */
 export interface ReadSink {
   /**

@@ -87,7 +87,7 @@ export class RingServer {
       if (count > 0) {
         this.#serve(count);
         // Who waits for data is woken by this thread's event loop: do not spin before it.
-        spinNs = this.#server.hasParked ? 0 : this.#options.pollNs;
+        spinNs = this.#server.parked.size > 0 ? 0 : this.#options.pollNs;
         continue;
       }
       const more = count < 0 ? count : ring.arm();
@@ -136,19 +136,19 @@ export class RingServer {
     const server = this.#server;
     this.#stopped = true;
     this.#drainUntilMs = drainMs > 0 && !this.#faulted ? performance.now() + drainMs : 0;
-    await until(() => server.parkedOn(ring) === 0 || performance.now() >= this.#drainUntilMs);
-    const failed = server.endWaiting(ring, this.#drainUntilMs > 0 ? -Errno.EIO : 0);
+    await until(() => server.parked.countOn(ring) === 0 || performance.now() >= this.#drainUntilMs);
+    const failed = server.parked.endWaiting(ring, this.#drainUntilMs > 0 ? -Errno.EIO : 0);
     const readUntilMs = performance.now() + READ_TIMEOUT_MS;
-    await until(() => server.parkedOn(ring) === 0 || performance.now() >= readUntilMs);
-    const stuck = server.parkedOn(ring);
-    server.abandon(ring);
+    await until(() => server.parked.countOn(ring) === 0 || performance.now() >= readUntilMs);
+    const stuck = server.parked.countOn(ring);
+    server.parked.abandon(ring);
     return { failed, stuck };
   }
 
   /** Nothing is served any more; the ring is about to be detached. */
   stop(): void {
     this.#stopped = true;
-    this.#server.abandon(this.#ring);
+    this.#server.parked.abandon(this.#ring);
   }
 }
 

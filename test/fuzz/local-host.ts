@@ -73,6 +73,6 @@ export class LocalHost implements QueueHost {
   }
 
   async sessionReset(): Promise<void> {
-    this.server.resetSession();
+    this.server.session.reset();
   }
 }

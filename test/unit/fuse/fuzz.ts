@@ -172,11 +172,12 @@ class Scene {
   #reconnect(): void {
     if (this.#random(10) !== 0) return;
     const old = this.#channel;
-    this.#server.abandon(old);
+    this.#server.parked.abandon(old);
     old.detach();
-    this.#server.resetSession();
+    this.#server.session.reset();
     for (const read of old.pool) read.run();
-    if (this.#server.inflight().length > 0) throw new Error('requests of a connection that went are listed');
+    if (this.#server.parked.inflight().length > 0)
+      throw new Error('requests of a connection that went are listed');
     this.#waiting.clear();
     this.#channel = this.#connect();
   }
@@ -244,7 +245,7 @@ class Scene {
       for (const fs of this.#all) for (const resume of fs.waiting.splice(0)) resume(0);
       for (const slot of this.#waiting.keys()) this.#settle(slot);
     }
-    const left = this.#server.inflight().length;
+    const left = this.#server.parked.inflight().length;
     if (this.#waiting.size > 0 || left > 0)
       throw new Error(`${this.#waiting.size} requests never answered, ${left} listed`);
   }

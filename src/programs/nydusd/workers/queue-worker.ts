@@ -62,7 +62,7 @@ function mount(spec: MountSpec): number {
 async function unmount(serial: number): Promise<number> {
   vfs.unmount(serial);
   server.counters.rootSerial = vfs.rootSerial;
-  while (server.hasParkedFor(serial)) {
+  while (server.parked.hasSerial(serial)) {
     await new Promise((resolve) => setTimeout(resolve, POLL_MS));
   }
   vfs.forgetMount(serial);
@@ -110,7 +110,7 @@ async function memoryFresh(device: number): Promise<number> {
 }
 
 function resetSession(): number {
-  server.resetSession();
+  server.session.reset();
   return 0;
 }
 
@@ -149,7 +149,7 @@ async function handle(message: Exclude<ToWorker, { type: 'fetched' }>): Promise<
       ack(message.id, 0, snapshotOf(server.counters, message.serial, message.takeLatest));
       break;
     case 'inflight':
-      ack(message.id, 0, server.inflight());
+      ack(message.id, 0, server.parked.inflight());
       break;
     case 'stop':
       ack(message.id, await stop());
