@@ -17,7 +17,7 @@ export class DirentBuffer implements DirectorySink {
   readonly #view: DataView = new DataView(this.bytes.buffer);
   #limit = 0;
 
-  /** Begins a reply of at most `size` bytes behind the out header, of which the client has room for `capacity` in all. */
+  /** Begins a reply of at most `size` bytes behind the out header; the client left `capacity` bytes for both. */
   begin(size: number, capacity: number): void {
     this.length = 0;
     this.full = false;

@@ -99,7 +99,7 @@ function encodeOpened(r: RequestContext, opened: Opened): number {
   replies.setUint32(out + OpenOut.fh, opened.fhLo, true);
   replies.setUint32(out + OpenOut.fh + 4, opened.fhHi, true);
   replies.setUint32(out + OpenOut.openFlags, opened.flags, true);
-  replies.setUint32(out + OpenOut.backingId, 0, true);
+  replies.setUint32(out + OpenOut.padding, 0, true);
   return OpenOut.bytes;
 }
 
@@ -122,7 +122,10 @@ const release: OperationHandler = (r, { fs }) => {
   return fs.release(r.hi, r.lo, r.requests.getUint32(fh + 4, true), r.requests.getUint32(fh, true));
 };
 
-/** A client that keeps to max_pages asks for no more; one that does not must not keep a thread and the fetcher busy with gigabytes. */
+/**
+ * A client that keeps to max_pages asks for no more; one that does not must not keep a thread and the fetcher busy
+ * with gigabytes.
+ */
 const READ_MAX = MAX_WRITE;
 
 const read: OperationHandler = (r, { fs, reads }) => {
@@ -278,8 +281,8 @@ const WRITING = [
 ] as const;
 
 /**
- * Operations by opcode. What is missing answers ENOSYS and the client stops asking: FLUSH and ACCESS among them, which no read-only
- * tree needs (default_permissions is set).
+ * Operations by opcode. What is missing answers ENOSYS and the client stops asking: FLUSH and ACCESS among them, which
+ * no read-only tree needs (default_permissions is set).
  */
 export const operations: readonly (Operation | undefined)[] = (() => {
   const table: (Operation | undefined)[] = new Array(64).fill(undefined);

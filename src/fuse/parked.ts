@@ -110,7 +110,7 @@ export class ParkedRequests {
     return this.#present !== null;
   }
 
-  /** The call is over. A request that is answered now waits for nothing, though it may have been parked before it failed. */
+  /** The call is over. What is answered now waits for nothing, though it may have been parked before it failed. */
   endCall(isPending: boolean): void {
     this.#isInCall = false;
     if (!isPending && this.#present !== null) this.#all.delete(this.#present);

@@ -8,7 +8,7 @@ import { Attr, Entry, Opened, Statfs } from './filesystem.ts';
 export const NO_REPLY = -0x40000001;
 export const LARGE = -0x40000002;
 
-/** The largest value an xattr or a link target may have, and a list of names (Linux: XATTR_SIZE_MAX, XATTR_LIST_MAX). */
+/** The largest xattr value, list of xattr names (XATTR_SIZE_MAX, XATTR_LIST_MAX of Linux) and link target. */
 const SCRATCH_BYTES = 64 << 10;
 
 /**
@@ -47,7 +47,7 @@ export class RequestContext {
   readonly dirents: DirentBuffer = new DirentBuffer();
   readonly scratch: Uint8Array = new Uint8Array(SCRATCH_BYTES);
 
-  /** Makes the request in `slot` the present one. False for one too short for a header, of which nothing else is known. */
+  /** Makes the request in `slot` the present one. False for one without a whole header: nothing else is set then. */
   take(channel: Channel, slot: number): boolean {
     this.channel = channel;
     this.slot = slot;

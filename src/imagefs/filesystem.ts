@@ -306,7 +306,8 @@ export class RafsFileSystem implements FileSystem {
     if (ready !== null && at.index >= blob.chunkCount) return this.#bad(lo, 'chunk index');
     if (blob.delivery === 'bytes') return MISSING;
     if (ready === null) return READY;
-    // Not Atomics.load, which is a call: a bit seen late is a miss too many, and the fetcher sets it after the data is in the file.
+    // Not Atomics.load, which is a call: a bit seen late is a miss too many, and the fetcher sets it after the data is
+    // in the file.
     return (ready[at.index >> 3]! & (0x80 >> (at.index & 7))) === 0 ? MISSING : READY;
   }
 

@@ -1,7 +1,10 @@
 import type { Addon } from '../native/addon.ts';
 import { REPLY_BYTES, REQUEST_BYTES, STATE_WORDS, State } from '../native/ring.ts';
 
-/** Requests in flight per ring: a full queue of the largest size that QEMU makes. It bounds what one guest makes us remember. */
+/**
+ * Requests in flight per ring: a full queue of the largest size that QEMU makes. It bounds what one guest makes us
+ * remember.
+ */
 const SLOTS = 1024;
 
 /**
@@ -36,7 +39,10 @@ export class RingChannel {
     this.#tickets = new Uint32Array(slots);
   }
 
-  /** Attaches ring `queue` of `device`; `onKick` runs whenever there may be requests. Returns -errno when it cannot be served. */
+  /**
+   * Attaches ring `queue` of `device`; `onKick` runs whenever there may be requests. Returns -errno when it cannot be
+   * served.
+   */
   static attach(addon: Addon, device: number, queue: number, onKick: () => void): RingChannel | number {
     const channel = new RingChannel(addon, SLOTS, onKick);
     const { requestBytes, replyBytes } = channel;
@@ -112,8 +118,9 @@ export class RingChannel {
   }
 
   /**
-   * Publishes what was completed since the last flush; `tell` false leaves the driver's signal, if it wants one, to a later flush. Who serves the ring learns at its next pop that it broke; since the driver of such a ring
-   * may never kick again, `onKick` runs once more.
+   * Publishes what was completed since the last flush; `tell` false leaves the driver's signal, if it wants one, to a
+   * later flush. Who serves the ring learns at its next pop that it broke; since the driver of such a ring may never
+   * kick again, `onKick` runs once more.
    */
   flush(tell = true): number {
     if ((this.#doneCount === 0 && !tell) || this.#handle < 0) return 0;

@@ -5,11 +5,17 @@ import { Errno } from '../lib/errno.ts';
 
 /** A virtqueue on the thread that serves it (`RingChannel` of the native room). */
 export interface Ring extends Channel {
-  /** Publishes what was completed. `tell` false: the driver, if it sleeps, is left asleep until a later flush with true. */
+  /**
+   * Publishes what was completed. `tell` false: the driver, if it sleeps, is left asleep until a later flush with
+   * true.
+   */
   flush(tell?: boolean): void;
   /** Slots that the last `pop` filled. */
   readonly popped: Int32Array;
-  /** Number of requests popped, waiting at most `spinNs` for the first; or -errno when the ring or its memory is broken. */
+  /**
+   * Number of requests popped, waiting at most `spinNs` for the first; or -errno when the ring or its memory is
+   * broken.
+   */
   pop(max: number, spinNs: number): number;
   /** 1 when there is work after all, 0 when the driver will kick; or -errno. */
   arm(): number;
@@ -39,12 +45,15 @@ const POLL_MS = 1;
 
 /** A batch is what a driver may have in flight in practice; a larger one only delays the first reply. */
 const BATCH = 32;
-/** How many replies, and how long one, may wait to be published while the rest of their batch is served: two small READs, or three lookups. */
+/**
+ * How many replies, and how long one, may wait to be published while the rest of their batch is served: two small
+ * READs, or three lookups.
+ */
 const PUBLISH_EVERY = 3;
 const PUBLISH_AFTER_MS = 0.0033;
 /**
- * Waking a driver that has a CPU of its own, barely asleep, costs little: it is told of whatever is published. Where it must share ours, that takes
- * the CPU from us, and the rest of the batch from itself: then it is told more seldom.
+ * Waking a driver that has a CPU of its own, barely asleep, costs little: it is told of whatever is published. Where
+ * it must share ours, that takes the CPU from us, and the rest of the batch from itself: then it is told more seldom.
  */
 const TELL_EVERY_CROWDED = 5;
 /** Batches after which messages, timers and the other rings of this thread get their turn. */
@@ -125,11 +134,12 @@ export class RingServer {
   }
 
   /**
-   * Takes no more requests, and resolves when the ring may be detached because nothing of it touches guest memory any more.
+   * Takes no more requests, and resolves when the ring may be detached because nothing of it touches guest memory any
+   * more.
    *
-   * The driver of a ring that is stopped and started again (its VM is paused) does not send anew what was taken. So for `drainMs`
-   * requests are served to their end, and those whose data has not come by then are answered with EIO. 0 = the guest is gone or was
-   * reset, nobody is answered; a second call with 0 ends the wait of a first one.
+   * The driver of a ring that is stopped and started again (its VM is paused) does not send anew what was taken. So
+   * for `drainMs` requests are served to their end, and those whose data has not come by then are answered with EIO.
+   * 0: the guest is gone or was reset, nobody is answered; a second call with 0 ends the wait of a first one.
    */
   async quiesce(drainMs: number): Promise<StopResult> {
     const ring = this.#ring;
