@@ -3,21 +3,15 @@ import type { Channel } from '../fuse/channel.ts';
 import type { FuseServer } from '../fuse/server.ts';
 import { Errno } from '../lib/errno.ts';
 
-/** A virtqueue on the thread that serves it (`RingChannel` of the native room). */
+/** What is asked of a virtqueue on the thread that serves it, beside its slots. */
 export interface Ring extends Channel {
-  /**
-   * Publishes what was completed. `tell` false: the driver, if it sleeps, is left asleep until a later flush with
-   * true.
-   */
+  /** Publishes what was completed. A driver that sleeps is left asleep with `tell` false, until a flush with true. */
   flush(tell?: boolean): void;
   /** Slots that the last `pop` filled. */
   readonly popped: Int32Array;
-  /**
-   * Number of requests popped, waiting at most `spinNs` for the first; or -errno when the ring or its memory is
-   * broken.
-   */
+  /** Number of requests popped, after waiting at most `spinNs` for the first; -errno of a ring that broke. */
   pop(max: number, spinNs: number): number;
-  /** 1 when there is work after all, 0 when the driver will kick; or -errno. */
+  /** 1 when there is work after all, 0 when the driver will kick; -errno of a ring that broke. */
   arm(): number;
 }
 
@@ -153,12 +147,6 @@ export class RingServer {
     const stuck = server.parked.countOn(ring);
     server.parked.abandon(ring);
     return { failed, stuck };
-  }
-
-  /** Nothing is served any more; the ring is about to be detached. */
-  stop(): void {
-    this.#stopped = true;
-    this.#server.parked.abandon(this.#ring);
   }
 }
 

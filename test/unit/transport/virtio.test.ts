@@ -165,23 +165,24 @@ it('serves nothing once stopped, not even what was scheduled, and its waiting re
   ringServer.drain();
   expect(server.parked.inflight()).toHaveLength(1);
   const left = ring.available.length;
-  ringServer.stop();
+  const over = ringServer.quiesce(0);
   ring.detach();
   await nextTurn();
+  await over;
   ringServer.drain();
   expect([ring.available.length, server.parked.inflight(), server.parked.size]).toEqual([left, [], 0]);
   fs.waiting[0]!(0);
   expect(ring.reply(0)).toBeUndefined();
 });
 
-it('leaves the waiting requests of another ring of the same server alone', () => {
+it('leaves the waiting requests of another ring of the same server alone', async () => {
   const other = new FakeRing();
   const otherServer = new RingServer(other, server, { pollNs: 0, isCrowded: () => false, onFault: () => {} });
   for (const one of [ring, other])
     one.available = [fuseRequest({ opcode: Opcode.READ, lo: MISSING }, new Uint8Array(40))];
   ringServer.drain();
   otherServer.drain();
-  ringServer.stop();
+  await ringServer.quiesce(0);
   fs.nodes[MISSING]!.missing = false;
   for (const resume of fs.waiting.splice(0)) resume(0);
   expect([ring.reply(0), other.reply(0)?.error]).toEqual([undefined, 0]);
