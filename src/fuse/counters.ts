@@ -104,17 +104,15 @@ export class Counters {
     this.#lastSerial = -1;
   }
 
+  /** Ends counting for a mount, and forgets its numbers. */
   remove(serial: number): void {
     this.#mounts.delete(serial);
     this.#lastSerial = -1;
   }
 
+  /** A mount's counters; undefined for a serial that is not counted. */
   get(serial: number): MountCounters | undefined {
     return this.#mounts.get(serial);
-  }
-
-  entries(): IterableIterator<[number, MountCounters]> {
-    return this.#mounts.entries();
   }
 
   /** As `MountCounters.count`, for the mount that the nodeid belongs to. */

@@ -4,8 +4,9 @@ import type { Channel } from './channel.ts';
 import { DirentBuffer } from './dirent.ts';
 import { Attr, Entry, Opened, Statfs } from './filesystem.ts';
 
-/** Results of a handler beside byte counts, -errno and PENDING. */
+/** Result of an operation that is not answered. As PENDING, outside the range of byte counts and errnos. */
 export const NO_REPLY = -0x40000001;
+/** Result of an operation whose reply is not in the reply area: the request's `large` bytes lie behind the header. */
 export const LARGE = -0x40000002;
 
 /** The largest xattr value, list of xattr names (XATTR_SIZE_MAX, XATTR_LIST_MAX of Linux) and link target. */

@@ -10,6 +10,7 @@ import { ReadPlan } from './read.ts';
 import { LARGE, NO_REPLY, RequestContext } from './request.ts';
 import { FuseSession } from './session.ts';
 
+/** How a server differs from the default. */
 export interface FuseServerOptions {
   /** Answer OPEN with ENOSYS when the client understands it: two round trips less per open file. Default true. */
   readonly noOpen?: boolean;

@@ -4,6 +4,7 @@ import type { RequestContext } from './request.ts';
 
 /** 1 MiB: the kernel's own limit, and what a queue of 1024 descriptors can carry. */
 const MAX_PAGES = 256;
+/** The longest READ and WRITE that is granted, in bytes. */
 export const MAX_WRITE: number = MAX_PAGES * 4096;
 /** The kernel's default of 12 throttles read-ahead; this many requests keep two queues busy. */
 const MAX_BACKGROUND = 128;

@@ -21,6 +21,7 @@ export class PseudoNode {
   readonly key: string;
   readonly parent: PseudoNode | null;
   readonly children: Map<string, PseudoNode> = new Map();
+  /** What is mounted here. */
   mount: MountPoint | null = null;
   /** Time of the last change of its entries. */
   changedMs: number = Date.now();
@@ -33,6 +34,7 @@ export class PseudoNode {
   }
 }
 
+/** Inode number of the root of the tree: FUSE_ROOT_ID. */
 export const ROOT_LO = 1;
 
 /**

@@ -72,13 +72,8 @@ export class Device {
     this.id = checkResult(this.#addon.deviceCreate(options.queues), 'connect', 'device');
   }
 
-  /** The features that the driver accepted. */
-  get features(): bigint {
-    return this.#features;
-  }
-
   /** Whether any ring is being served. */
-  get isServing(): boolean {
+  get #isServing(): boolean {
     return this.#queues.some((queue) => queue.attached);
   }
 
@@ -216,7 +211,7 @@ export class Device {
    * hold the mapping: a request that takes too long can hurt nobody but its guest.
    */
   async #memoryChanged(request: string): Promise<void> {
-    if (!this.isServing) return;
+    if (!this.#isServing) return;
     let timer: NodeJS.Timeout | undefined;
     const late = new Promise<boolean>((resolve) => {
       timer = setTimeout(() => resolve(true), this.#memoryTimeoutMs);
@@ -235,7 +230,7 @@ export class Device {
 
   /** Maps the in-flight region for all its queues. No ring may be served meanwhile. */
   setInflight(request: string, fd: number, offset: number, size: number, queues: number, num: number): void {
-    if (this.isServing) throw new ProtocolError(request, 'queues', 'no ring may be running');
+    if (this.#isServing) throw new ProtocolError(request, 'queues', 'no ring may be running');
     checkResult(this.#addon.inflightSet(this.id, fd, offset, size, queues, num), request, 'region');
   }
 

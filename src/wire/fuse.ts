@@ -5,8 +5,9 @@
  */
 export { readU64, writeU64 } from '../lib/u64.ts';
 
-/** FUSE_KERNEL_VERSION and FUSE_KERNEL_MINOR_VERSION: what INIT offers at most. */
+/** FUSE_KERNEL_VERSION. */
 export const FUSE_MAJOR = 7;
+/** FUSE_KERNEL_MINOR_VERSION: the newest that INIT agrees on. */
 export const FUSE_MINOR = 38;
 
 /** struct fuse_in_header. */

@@ -25,6 +25,7 @@ export const QUEUE_SIZE_MAX = 32768;
 
 /** A descriptor (2.7.5): le64 addr, le32 len, le16 flags, le16 next. */
 export const Descriptor = { addr: 0, len: 8, flags: 12, next: 14, size: 16, align: 16 } as const;
+/** VIRTQ_DESC_F_NEXT, _WRITE and _INDIRECT (2.7.5). */
 export const DescriptorFlag = { next: 1, write: 2, indirect: 4 } as const;
 
 /** The avail ring (2.7.6): le16 flags, le16 idx, le16 ring[n], le16 used_event. */
