@@ -1,3 +1,5 @@
+import { firstAbove, firstNotBelow } from '../lib/buckets.ts';
+
 const SIZE_LIMITS = [1, 4, 16, 64, 128, 512, 1024];
 const LATENCY_LIMITS_MS = [1, 20, 50, 100, 500, 1000, 2000];
 
@@ -23,8 +25,8 @@ export class BackendCounters {
       this.readErrors++;
       return;
     }
-    const latency = bucket(LATENCY_LIMITS_MS, ms, true);
-    const size = bucket(SIZE_LIMITS, bytes / 1024, false);
+    const latency = firstNotBelow(LATENCY_LIMITS_MS, ms);
+    const size = firstAbove(SIZE_LIMITS, bytes / 1024);
     this.readBytes += bytes;
     this.readMs += ms;
     this.#latencies[latency]!++;
@@ -57,11 +59,4 @@ export class CacheCounters {
   writeErrors = 0;
   /** Bytes read from the back end and not written to the cache yet. */
   bufferedBytes = 0;
-}
-
-/** Number of the first limit above the value (or not below, if `inclusive`). */
-function bucket(limits: readonly number[], value: number, inclusive: boolean): number {
-  let i = 0;
-  while (i < limits.length && (inclusive ? value > limits[i]! : value >= limits[i]!)) i++;
-  return i;
 }

@@ -1,6 +1,6 @@
 /**
- * A transport's request slots as the FUSE server sees them: requests in one DataView, replies in another, large data scattered by the
- * transport. virtio rings and /dev/fuse implement it. One server instance serves the slots of all channels of its thread.
+ * A transport's request slots as the FUSE server sees them: requests in one DataView, replies in another, large data
+ * scattered by the transport. One server serves the slots of all channels of its thread.
  */
 export interface Channel {
   /** All slots' request bytes; slot `s` begins at `requestAt(s)`. The same objects for the channel's life. */
@@ -18,8 +18,8 @@ export interface Channel {
   /** Bytes the requester left for the whole reply. */
   replyCapacity(slot: number): number;
   /**
-   * The reply is ready: `inline` bytes of the reply area, and `total` in all with what `readFile` or `writeBytes` put behind.
-   * total 0 = no reply (FORGET).
+   * The reply is ready: `inline` bytes of the reply area, and `total` in all with what `readFile` or `writeBytes` put
+   * behind. total 0 = no reply (FORGET).
    */
   complete(slot: number, inline: number, total: number): void;
   /** Puts file bytes behind the first `skip` bytes of the reply. Bytes, -EAGAIN (would block), or -errno. */
@@ -33,6 +33,7 @@ export interface Channel {
     length: number,
     done: (result: number) => void,
   ): void;
+  /** Puts bytes of memory behind the first `skip` bytes of the reply. Bytes there was room for, or -errno. */
   writeBytes(slot: number, skip: number, bytes: Uint8Array, start: number, length: number): number;
   /** Whether a parked slot still belongs to a living connection (false after a detach: its answer is dropped). */
   alive(slot: number, ticket: number): boolean;

@@ -1,4 +1,5 @@
 import { performance } from 'node:perf_hooks';
+import { firstAbove } from '../lib/buckets.ts';
 import { COUNTED_OPS, Opcode } from '../wire/fuse.ts';
 
 const READ_INDEX = 4;
@@ -31,14 +32,8 @@ export const Counter = {
   length: 62,
 } as const;
 
-function bucket(limits: readonly number[], value: number): number {
-  let i = 0;
-  while (i < limits.length && value >= limits[i]!) i++;
-  return i;
-}
-
 /** Counters of one mount on one thread. All numbers only grow. */
-export class MountCounters {
+class MountCounters {
   readonly values: Float64Array = new Float64Array(Counter.length);
   /** Per inode (low word of its nodeid): totals as in `metrics/files`; null unless the mount asked for it. */
   readonly files: Map<number, Float64Array> | null;
@@ -57,8 +52,8 @@ export class MountCounters {
     if (result < 0) values[Counter.errors + op]! += 1;
     if (op === READ_INDEX && result >= 0) {
       values[Counter.dataRead]! += result;
-      values[Counter.readSizes + bucket(SIZE_LIMITS, result)]! += 1;
-      values[Counter.readLatency + bucket(LATENCY_LIMITS_US, latencyUs)]! += 1;
+      values[Counter.readSizes + firstAbove(SIZE_LIMITS, result)]! += 1;
+      values[Counter.readLatency + firstAbove(LATENCY_LIMITS_US, latencyUs)]! += 1;
     }
     if (this.files !== null) this.#countFile(this.files, op, lo, result);
   }
@@ -77,7 +72,7 @@ export class MountCounters {
     if (result < 0) row[FileCounter.errors + op]! += 1;
     if (op === READ_INDEX && result >= 0) {
       row[FileCounter.dataRead]! += result;
-      row[FileCounter.readSizes + bucket(SIZE_LIMITS, result)]! += 1;
+      row[FileCounter.readSizes + firstAbove(SIZE_LIMITS, result)]! += 1;
       row[FileCounter.recent] = 1;
     }
   }
@@ -109,17 +104,15 @@ export class Counters {
     this.#lastSerial = -1;
   }
 
+  /** Ends counting for a mount, and forgets its numbers. */
   remove(serial: number): void {
     this.#mounts.delete(serial);
     this.#lastSerial = -1;
   }
 
+  /** A mount's counters; undefined for a serial that is not counted. */
   get(serial: number): MountCounters | undefined {
     return this.#mounts.get(serial);
-  }
-
-  entries(): IterableIterator<[number, MountCounters]> {
-    return this.#mounts.entries();
   }
 
   /** As `MountCounters.count`, for the mount that the nodeid belongs to. */

@@ -1,4 +1,4 @@
-import { Dirent, EntryOut, OutHeader, writeU64 } from '../wire/fuse.ts';
+import { DirentLayout, EntryOut, OutHeader, writeU64 } from '../wire/fuse.ts';
 import { encodeEntry } from './attr.ts';
 import type { DirectorySink, Entry } from './filesystem.ts';
 
@@ -17,7 +17,7 @@ export class DirentBuffer implements DirectorySink {
   readonly #view: DataView = new DataView(this.bytes.buffer);
   #limit = 0;
 
-  /** Begins a reply of at most `size` bytes behind the out header, of which the client has room for `capacity` in all. */
+  /** Begins a reply of at most `size` bytes behind the out header; the client left `capacity` bytes for both. */
   begin(size: number, capacity: number): void {
     this.length = 0;
     this.full = false;
@@ -58,7 +58,7 @@ export class DirentBuffer implements DirectorySink {
   /** Room for a record, padded to 8 bytes; -1 when it does not fit. */
   #take(head: number, nameBytes: number): number {
     const at = this.length;
-    const next = (at + head + Dirent.name + nameBytes + 7) & ~7;
+    const next = (at + head + DirentLayout.name + nameBytes + 7) & ~7;
     if (next > this.#limit) {
       this.full = true;
       return -1;
@@ -79,12 +79,12 @@ export class DirentBuffer implements DirectorySink {
   ): void {
     const view = this.#view;
     const length = nameEnd - nameStart;
-    view.setUint32(at + Dirent.ino, inoLo, true);
-    view.setUint32(at + Dirent.ino + 4, inoHi, true);
-    writeU64(view, at + Dirent.off, cookie);
-    view.setUint32(at + Dirent.namelen, length, true);
-    view.setUint32(at + Dirent.type, type, true);
-    const to = at + Dirent.name;
+    view.setUint32(at + DirentLayout.ino, inoLo, true);
+    view.setUint32(at + DirentLayout.ino + 4, inoHi, true);
+    writeU64(view, at + DirentLayout.off, cookie);
+    view.setUint32(at + DirentLayout.namelen, length, true);
+    view.setUint32(at + DirentLayout.type, type, true);
+    const to = at + DirentLayout.name;
     // A loop beats subarray() and set() for the names of real directories, and allocates nothing.
     for (let i = 0; i < length; i++) this.bytes[to + i] = bytes[nameStart + i]!;
     this.bytes.fill(0, to + length, this.length);

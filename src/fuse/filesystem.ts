@@ -1,11 +1,11 @@
 /**
- * What a FUSE server asks of a file system. Nothing here knows of virtio, /dev/fuse or RAFS.
+ * What a FUSE server asks of a file system. Nothing here knows of virtio or RAFS.
  *
- * A nodeid is a pair of u32 (`hi`, `lo`): no BigInt on the hot path. Results are `0` or a byte count, or `-errno`, or
- * PENDING. Calls are synchronous and must not allocate on their hit path; out parameters are filled in place.
+ * A nodeid is a pair of u32 (`hi`, `lo`): no BigInt on the hot path. Results are 0 or a byte count, or -errno; READ may
+ * answer PENDING. Calls are synchronous and must not allocate on their hit path; out parameters are filled in place.
  */
 
-/** The answer comes later through the `Reply` handed to the call. Outside the range of byte counts and errnos. */
+/** The READ was parked with `ReadSink.later`, and is answered later. Outside the range of byte counts and errnos. */
 export const PENDING = -0x40000000;
 
 /** Attributes of an inode. Times in seconds (may exceed 32 bits) and nanoseconds. */
@@ -41,7 +41,7 @@ export class Entry {
 
 /** Receives directory entries; `add` answers false when the buffer is full (the entry was not taken). */
 export interface DirectorySink {
-  /** `nameStart`..`nameEnd` of `bytes`; `type` is d_type (DT_*); `cookie` is the offset of the next entry. Plain READDIR. */
+  /** Plain READDIR: the name lies in `bytes`, `type` is DT_*, `cookie` is the offset of the next entry. */
   add(
     inoHi: number,
     inoLo: number,
@@ -62,22 +62,30 @@ export interface DirectorySink {
   ): boolean;
 }
 
-/** Where READ puts bytes. A file system calls `fromFile`/`fromBytes` in order, then returns the total; or `later()` and PENDING. */
+/**
+ * Ends the wait of a parked request. The first call counts, on the thread of its server: 0 has the READ repeated, with
+ * `bytes` as `supplied` where given, whose first byte is at the request's offset; -errno fails it.
+ */
+export type Resume = (result: number, bytes?: Uint8Array) => void;
+
+/**
+ * Where READ puts bytes. A file system calls `fromFile` and `fromBytes` in order and returns the total; or it calls
+ * `later` and returns PENDING.
+ */
 export interface ReadSink {
   /**
-   * Appends `length` bytes of `fd` at `fileOffset`. Returns the bytes appended (short only at the end of the file), or -errno; or PENDING when
-   * a pool thread reads: the file system returns PENDING at once, having done nothing after it, and the server calls `read` again for the rest
-   * with `offset` and `size` advanced past what is there.
+   * Appends `length` bytes of `fd` at `fileOffset`. They are read once the file system's call is over, by a pool
+   * thread where the page cache lacks them; a file that ends before, or cannot be read, makes the answer EIO. Returns
+   * the bytes taken, fewer than `length` when the answer is full, or -EIO for more pieces than a READ may have.
    */
   fromFile(fd: number, fileOffset: number, length: number): number;
-  /** Appends bytes that are in memory (holes, chunks that have no cache file). */
-  fromBytes(bytes: Uint8Array, start: number, length: number): number;
   /**
-   * Parks the request. The returned function is called exactly once, later, on this thread: `resume(0)` repeats the READ;
-   * `resume(-errno)` fails it; `resume(0, bytes)` repeats it with `supplied` set to `bytes`, whose first byte is at the request's offset.
+   * Appends bytes that are in memory (holes, chunks that have no cache file). As `fromFile`, but they are copied now.
    */
-  later(): (result: number, bytes?: Uint8Array) => void;
-  /** Bytes passed to `resume`, valid during the repeated call, otherwise null. */
+  fromBytes(bytes: Uint8Array, start: number, length: number): number;
+  /** Parks the request. What is returned must be called once the data is there, or cannot be had. */
+  later(): Resume;
+  /** Bytes passed to `Resume`, valid during the repeated call, otherwise null. */
   readonly supplied: Uint8Array | null;
 }
 
@@ -89,6 +97,7 @@ export class Opened {
   flags = 0;
 }
 
+/** What STATFS shows: struct fuse_kstatfs, counts in units of `frsize` bytes. */
 export class Statfs {
   blocks = 0;
   bfree = 0;
@@ -100,20 +109,23 @@ export class Statfs {
   frsize = 512;
 }
 
-/** A read-only file system. Names are bytes, never decoded. All results: ≥ 0 or -errno, and PENDING where said. */
+/** A read-only file system. Names are bytes, never decoded. */
 export interface FileSystem {
   lookup(hi: number, lo: number, bytes: Uint8Array, nameStart: number, nameEnd: number, out: Entry): number;
   getattr(hi: number, lo: number, out: Attr): number;
-  /** Copies the target into `out` at `at`; returns its length, -ERANGE-free: `out` holds at least 4096 bytes behind `at`. */
+  /** Copies the target into `out` at `at`, where at least 4096 bytes are free. Its length. */
   readlink(hi: number, lo: number, out: Uint8Array, at: number): number;
   open(hi: number, lo: number, flags: number, out: Opened): number;
   opendir(hi: number, lo: number, flags: number, out: Opened): number;
   release(hi: number, lo: number, fhHi: number, fhLo: number): number;
-  /** Returns bytes or PENDING. `offset` may be beyond the end (0 bytes). */
+  /** Bytes, or PENDING. `offset` may be beyond the end (0 bytes). */
   read(hi: number, lo: number, offset: number, size: number, sink: ReadSink): number;
   readdir(hi: number, lo: number, cookie: number, sink: DirectorySink): number;
   readdirplus(hi: number, lo: number, cookie: number, sink: DirectorySink): number;
-  /** Length of the value; it is copied to `out` at `at` when `capacity` ≥ length > 0; -ERANGE if 0 < capacity < length; -ENODATA. */
+  /**
+   * Length of the value, which is copied to `out` at `at` when `capacity` ≥ length > 0; -ERANGE if 0 < capacity <
+   * length; -ENODATA if there is none.
+   */
   getxattr(
     hi: number,
     lo: number,

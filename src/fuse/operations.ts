@@ -18,15 +18,23 @@ import {
   writeU64,
 } from '../wire/fuse.ts';
 import { encodeAttr, encodeEntry, validNanoseconds, validSeconds } from './attr.ts';
-import type { Opened } from './filesystem.ts';
+import type { FileSystem, Opened } from './filesystem.ts';
+import type { ReadPlan } from './read.ts';
 import { NO_REPLY, type RequestContext } from './request.ts';
-import { MAX_WRITE } from './session.ts';
+import { type FuseSession, MAX_WRITE } from './session.ts';
+
+/** What an operation acts on beside its request: parts of the server. */
+interface ServerParts {
+  readonly fs: FileSystem;
+  readonly session: FuseSession;
+  readonly reads: ReadPlan;
+}
 
 /**
- * Serves one request. Returns the bytes written behind the out header in the reply area, -errno, PENDING, NO_REPLY, or LARGE
- * (the context's `large` says how many bytes were scattered behind the header).
+ * Serves one request. Returns the bytes written behind the out header in the reply area, -errno, PENDING, NO_REPLY, or
+ * LARGE (the request's `large` says how many bytes were put behind the header in other ways).
  */
-export type Handler = (r: RequestContext) => number;
+type OperationHandler = (r: RequestContext, server: ServerParts) => number;
 
 /** A row of the operation table. */
 export interface Operation {
@@ -34,18 +42,18 @@ export interface Operation {
   readonly opcode: number;
   /** Bytes of arguments that must be there. */
   readonly inBytes: number;
-  readonly handle: Handler;
+  readonly handle: OperationHandler;
 }
 
 const O_ACCMODE = 3;
 const O_TRUNC = 0o1000;
 
-function errnoHandler(errno: number): Handler {
+function errnoHandler(errno: number): OperationHandler {
   return () => -errno;
 }
 
 const readOnly = errnoHandler(Errno.EROFS);
-const nothing: Handler = () => 0;
+const nothing: OperationHandler = () => 0;
 
 const NAME_MAX = 255;
 
@@ -59,18 +67,18 @@ function nameEnd(r: RequestContext, at: number): number {
   return limit < end ? -Errno.ENAMETOOLONG : -Errno.EINVAL;
 }
 
-const lookup: Handler = (r) => {
+const lookup: OperationHandler = (r, { fs }) => {
   const end = nameEnd(r, r.args);
   if (end < 0) return end;
-  const result = r.fs.lookup(r.hi, r.lo, r.requestBytes, r.args, end, r.entry);
+  const result = fs.lookup(r.hi, r.lo, r.requestBytes, r.args, end, r.entry);
   if (result < 0) return result;
   encodeEntry(r.replies, r.out, r.entry);
   return EntryOut.bytes;
 };
 
-const getattr: Handler = (r) => {
+const getattr: OperationHandler = (r, { fs }) => {
   const { attr, replies, out } = r;
-  const result = r.fs.getattr(r.hi, r.lo, attr);
+  const result = fs.getattr(r.hi, r.lo, attr);
   if (result < 0) return result;
   writeU64(replies, out + AttrOut.attrValid, validSeconds(attr.validMs));
   replies.setUint32(out + AttrOut.attrValidNs, validNanoseconds(attr.validMs), true);
@@ -79,8 +87,8 @@ const getattr: Handler = (r) => {
   return AttrOut.bytes;
 };
 
-const readlink: Handler = (r) => {
-  const length = r.fs.readlink(r.hi, r.lo, r.scratch, 0);
+const readlink: OperationHandler = (r, { fs }) => {
+  const length = fs.readlink(r.hi, r.lo, r.scratch, 0);
   if (length < 0) return length;
   // A target that is cut is another path.
   return length > r.room ? -Errno.EIO : r.sendLarge(r.scratch, length);
@@ -91,36 +99,39 @@ function encodeOpened(r: RequestContext, opened: Opened): number {
   replies.setUint32(out + OpenOut.fh, opened.fhLo, true);
   replies.setUint32(out + OpenOut.fh + 4, opened.fhHi, true);
   replies.setUint32(out + OpenOut.openFlags, opened.flags, true);
-  replies.setUint32(out + OpenOut.backingId, 0, true);
+  replies.setUint32(out + OpenOut.padding, 0, true);
   return OpenOut.bytes;
 }
 
-const open: Handler = (r) => {
+const open: OperationHandler = (r, { fs, session }) => {
   const flags = r.requests.getUint32(r.args + OpenIn.flags, true);
   if ((flags & O_ACCMODE) !== 0 || (flags & O_TRUNC) !== 0) return -Errno.EROFS;
-  if (r.noOpen) return -Errno.ENOSYS;
-  const result = r.fs.open(r.hi, r.lo, flags, r.opened);
+  if (session.noOpen) return -Errno.ENOSYS;
+  const result = fs.open(r.hi, r.lo, flags, r.opened);
   return result < 0 ? result : encodeOpened(r, r.opened);
 };
 
-const opendir: Handler = (r) => {
+const opendir: OperationHandler = (r, { fs }) => {
   const flags = r.requests.getUint32(r.args + OpenIn.flags, true);
-  const result = r.fs.opendir(r.hi, r.lo, flags, r.opened);
+  const result = fs.opendir(r.hi, r.lo, flags, r.opened);
   return result < 0 ? result : encodeOpened(r, r.opened);
 };
 
-const release: Handler = (r) => {
+const release: OperationHandler = (r, { fs }) => {
   const fh = r.args + ReleaseIn.fh;
-  return r.fs.release(r.hi, r.lo, r.requests.getUint32(fh + 4, true), r.requests.getUint32(fh, true));
+  return fs.release(r.hi, r.lo, r.requests.getUint32(fh + 4, true), r.requests.getUint32(fh, true));
 };
 
-/** A client that keeps to max_pages asks for no more; one that does not must not keep a thread and the fetcher busy with gigabytes. */
+/**
+ * A client that keeps to max_pages asks for no more; one that does not must not keep a thread and the fetcher busy
+ * with gigabytes.
+ */
 const READ_MAX = MAX_WRITE;
 
-const read: Handler = (r) => {
+const read: OperationHandler = (r, { fs, reads }) => {
   const offset = readU64(r.requests, r.args + ReadIn.offset);
   const size = Math.min(r.requests.getUint32(r.args + ReadIn.size, true), r.room, READ_MAX);
-  return r.read(offset, size);
+  return reads.serve(fs, r, offset, size);
 };
 
 /** An empty listing says that the directory ended: not so when it is the buffer that holds no entry. */
@@ -130,15 +141,15 @@ function listingReply(r: RequestContext, result: number): number {
   return length === 0 && full ? -Errno.EINVAL : r.sendLarge(bytes, length);
 }
 
-const readdir: Handler = (r) => {
+const readdir: OperationHandler = (r, { fs }) => {
   r.dirents.begin(r.requests.getUint32(r.args + ReadIn.size, true), r.capacity);
-  return listingReply(r, r.fs.readdir(r.hi, r.lo, readU64(r.requests, r.args + ReadIn.offset), r.dirents));
+  return listingReply(r, fs.readdir(r.hi, r.lo, readU64(r.requests, r.args + ReadIn.offset), r.dirents));
 };
 
-const readdirplus: Handler = (r) => {
+const readdirplus: OperationHandler = (r, { fs }) => {
   r.dirents.begin(r.requests.getUint32(r.args + ReadIn.size, true), r.capacity);
   const offset = readU64(r.requests, r.args + ReadIn.offset);
-  return listingReply(r, r.fs.readdirplus(r.hi, r.lo, offset, r.dirents));
+  return listingReply(r, fs.readdirplus(r.hi, r.lo, offset, r.dirents));
 };
 
 /** A size of 0 asks how long the value is. */
@@ -154,12 +165,12 @@ function xattrCapacity(r: RequestContext, size: number): number {
   return Math.min(size, r.room, r.scratch.length);
 }
 
-const getxattr: Handler = (r) => {
+const getxattr: OperationHandler = (r, { fs }) => {
   const size = r.requests.getUint32(r.args + GetxattrIn.size, true);
   const name = r.args + GetxattrIn.bytes;
   const end = nameEnd(r, name);
   if (end < 0) return end;
-  const { fs, hi, lo, requestBytes, scratch } = r;
+  const { hi, lo, requestBytes, scratch } = r;
   return xattrReply(
     r,
     size,
@@ -167,14 +178,14 @@ const getxattr: Handler = (r) => {
   );
 };
 
-const listxattr: Handler = (r) => {
+const listxattr: OperationHandler = (r, { fs }) => {
   const size = r.requests.getUint32(r.args + GetxattrIn.size, true);
-  return xattrReply(r, size, r.fs.listxattr(r.hi, r.lo, r.scratch, 0, xattrCapacity(r, size)));
+  return xattrReply(r, size, fs.listxattr(r.hi, r.lo, r.scratch, 0, xattrCapacity(r, size)));
 };
 
-const statfs: Handler = (r) => {
+const statfs: OperationHandler = (r, { fs }) => {
   const { replies, out, stat } = r;
-  const result = r.fs.statfs(r.hi, r.lo, stat);
+  const result = fs.statfs(r.hi, r.lo, stat);
   if (result < 0) return result;
   for (let i = 0; i < StatfsOut.bytes; i += 4) replies.setUint32(out + i, 0, true);
   writeU64(replies, out + StatfsOut.blocks, stat.blocks);
@@ -188,26 +199,26 @@ const statfs: Handler = (r) => {
   return StatfsOut.bytes;
 };
 
-const lseek: Handler = (r) => {
+const lseek: OperationHandler = (r, { fs }) => {
   const whence = r.requests.getUint32(r.args + LseekIn.whence, true);
-  const result = r.fs.lseek(r.hi, r.lo, readU64(r.requests, r.args + LseekIn.offset), whence);
+  const result = fs.lseek(r.hi, r.lo, readU64(r.requests, r.args + LseekIn.offset), whence);
   if (result < 0) return result;
   writeU64(r.replies, r.out + LseekOut.offset, result);
   return LseekOut.bytes;
 };
 
-const forget: Handler = (r) => {
-  r.fs.forget(r.hi, r.lo, readU64(r.requests, r.args + ForgetIn.nlookup));
+const forget: OperationHandler = (r, { fs }) => {
+  fs.forget(r.hi, r.lo, readU64(r.requests, r.args + ForgetIn.nlookup));
   return NO_REPLY;
 };
 
 /** Items beyond what the slot holds are not looked at: nodeids are not counted, so that nothing is lost. */
-const batchForget: Handler = (r) => {
+const batchForget: OperationHandler = (r, { fs }) => {
   const count = r.requests.getUint32(r.args + BatchForgetIn.count, true);
   const items = Math.min(count, Math.floor((r.end - r.args - BatchForgetIn.bytes) / BatchForgetIn.item));
   for (let i = 0; i < items; i++) {
     const at = r.args + BatchForgetIn.bytes + i * BatchForgetIn.item;
-    r.fs.forget(
+    fs.forget(
       r.requests.getUint32(at + 4, true),
       r.requests.getUint32(at, true),
       readU64(r.requests, at + 8),
@@ -216,12 +227,14 @@ const batchForget: Handler = (r) => {
   return NO_REPLY;
 };
 
-const init: Handler = (r) => r.init();
-const destroy: Handler = (r) => {
-  r.destroy();
+const init: OperationHandler = (r, { session }) => session.init(r);
+
+const destroy: OperationHandler = (_r, { session }) => {
+  session.reset();
   return 0;
 };
-const interrupt: Handler = () => NO_REPLY;
+
+const interrupt: OperationHandler = () => NO_REPLY;
 
 const rows: readonly Operation[] = [
   { name: 'LOOKUP', opcode: Opcode.LOOKUP, inBytes: 2, handle: lookup },
@@ -268,8 +281,8 @@ const WRITING = [
 ] as const;
 
 /**
- * Operations by opcode. What is missing answers ENOSYS and the client stops asking: FLUSH and ACCESS among them, which no read-only
- * tree needs (default_permissions is set).
+ * Operations by opcode. What is missing answers ENOSYS and the client stops asking: FLUSH and ACCESS among them, which
+ * no read-only tree needs (default_permissions is set).
  */
 export const operations: readonly (Operation | undefined)[] = (() => {
   const table: (Operation | undefined)[] = new Array(64).fill(undefined);

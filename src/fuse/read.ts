@@ -1,46 +1,47 @@
 import { Errno } from '../lib/errno.ts';
 import { OutHeader } from '../wire/fuse.ts';
-import type { Channel } from './channel.ts';
-import type { ReadSink } from './filesystem.ts';
+import { type FileSystem, PENDING, type ReadSink, type Resume } from './filesystem.ts';
+import type { ParkedRequest, ParkedRequests } from './parked.ts';
+import { LARGE, type RequestContext } from './request.ts';
 
 /** Extents of one READ: 1 MiB of 4 KiB chunks, each elsewhere, and a few to spare. */
 const EXTENTS_MAX = 512;
+/** Words of an extent: descriptor, offset in the file, length, position in the answer. */
 const WORDS = 4;
 
-/** Parks a READ whose data is not there yet. */
-export type Park = () => (result: number, bytes?: Uint8Array) => void;
-
 /**
- * Collects where a READ's bytes are, then moves them into the reply. Neighbouring extents of a file become one system call.
- * One instance serves all READs of a thread, one after the other.
+ * Collects where a READ's bytes are, then moves them into the reply. Neighbouring extents of a file become one system
+ * call. One instance serves all READs of a server, one after the other.
  */
 export class ReadPlan implements ReadSink {
   supplied: Uint8Array | null = null;
-  /** Bytes planned so far, in order. */
-  planned = 0;
+  readonly #parked: ParkedRequests;
   readonly #extents = new Float64Array(EXTENTS_MAX * WORDS);
+  #request!: RequestContext;
   #count = 0;
-  #channel: Channel | null = null;
-  #slot = 0;
-  #room = 0;
-  readonly #park: Park;
+  /** Bytes planned so far, in order, and their limit. */
+  #planned = 0;
+  #limit = 0;
 
-  constructor(park: Park) {
-    this.#park = park;
+  constructor(parked: ParkedRequests) {
+    this.#parked = parked;
   }
 
-  /** Begins a READ into `slot`, for at most `room` bytes. */
-  begin(channel: Channel, slot: number, room: number, supplied: Uint8Array | null): void {
-    this.#channel = channel;
-    this.#slot = slot;
-    this.#room = room;
+  /** Serves the READ `request` of `size` bytes at `offset`. LARGE, PENDING or -errno. */
+  serve(fs: FileSystem, request: RequestContext, offset: number, size: number): number {
+    this.#request = request;
+    this.#limit = size;
     this.#count = 0;
-    this.planned = 0;
-    this.supplied = supplied;
+    this.#planned = 0;
+    this.supplied = request.supplied;
+    const result = fs.read(request.hi, request.lo, offset, size, this);
+    if (result < 0) return result;
+    request.large = this.#planned;
+    return this.#move();
   }
 
   fromFile(fd: number, fileOffset: number, length: number): number {
-    const take = Math.min(length, this.#room - this.planned);
+    const take = Math.min(length, this.#limit - this.#planned);
     if (take <= 0) return 0;
     const e = this.#extents;
     const last = (this.#count - 1) * WORDS;
@@ -48,7 +49,7 @@ export class ReadPlan implements ReadSink {
       this.#count > 0 &&
       e[last] === fd &&
       e[last + 1]! + e[last + 2]! === fileOffset &&
-      e[last + 3]! + e[last + 2]! === this.planned;
+      e[last + 3]! + e[last + 2]! === this.#planned;
     if (joins) {
       e[last + 2]! += take;
     } else {
@@ -57,51 +58,69 @@ export class ReadPlan implements ReadSink {
       e[at] = fd;
       e[at + 1] = fileOffset;
       e[at + 2] = take;
-      e[at + 3] = this.planned;
+      e[at + 3] = this.#planned;
     }
-    this.planned += take;
+    this.#planned += take;
     return take;
   }
 
   fromBytes(bytes: Uint8Array, start: number, length: number): number {
-    const take = Math.min(length, this.#room - this.planned, bytes.length - start);
+    const take = Math.min(length, this.#limit - this.#planned, bytes.length - start);
     if (take <= 0) return 0;
-    const n = this.#channel!.writeBytes(this.#slot, OutHeader.size + this.planned, bytes, start, take);
+    const { channel, slot } = this.#request;
+    const n = channel.writeBytes(slot, OutHeader.size + this.#planned, bytes, start, take);
     if (n !== take) return -Errno.EIO;
-    this.planned += take;
+    this.#planned += take;
     return take;
   }
 
-  later(): (result: number, bytes?: Uint8Array) => void {
-    return this.#park();
+  later(): Resume {
+    return this.#parked.later(this.#request);
   }
 
-  /**
-   * Moves the planned file bytes. Returns 0, -errno, or the number of extents left (> 0) when the page cache lacks bytes:
-   * then `rest` gives what a pool thread must read.
-   */
-  move(): number {
+  /** Moves the planned file bytes, or has a pool thread read from where the page cache lacks them. */
+  #move(): number {
     const e = this.#extents;
+    const { channel, slot } = this.#request;
     for (let i = 0; i < this.#count; i++) {
       const at = i * WORDS;
       const length = e[at + 2]!;
-      const n = this.#channel!.readFile(this.#slot, OutHeader.size + e[at + 3]!, e[at]!, e[at + 1]!, length);
+      const n = channel.readFile(slot, OutHeader.size + e[at + 3]!, e[at]!, e[at + 1]!, length);
       if (n === length) continue;
-      if (n < 0 && n !== -Errno.EAGAIN) return n;
-      const got = Math.max(n, 0);
-      e[at + 1]! += got;
-      e[at + 2] = length - got;
-      e[at + 3]! += got;
-      this.#first = i;
-      return this.#count - i;
+      if (n < 0 && n !== -Errno.EAGAIN) return -Errno.EIO;
+      advance(e, at, Math.max(n, 0));
+      const parked = this.#parked.park(this.#request);
+      parked.reading = true;
+      this.#readBlocking(parked, e.slice(at, this.#count * WORDS), this.#planned);
+      return PENDING;
     }
-    return 0;
+    return LARGE;
   }
 
-  #first = 0;
-
-  /** A copy of the extents that `move` left: rows of [fd, fileOffset, length, position]. */
-  rest(): Float64Array {
-    return this.#extents.slice(this.#first * WORDS, this.#count * WORDS);
+  /** Reads extents on a pool thread, one after the other, then answers with `total` bytes. */
+  #readBlocking(parked: ParkedRequest, extents: Float64Array, total: number): void {
+    const { channel, slot } = parked;
+    const length = extents[2]!;
+    const skip = OutHeader.size + extents[3]!;
+    channel.readFileBlocking(slot, skip, extents[0]!, extents[1]!, length, (result) => {
+      // A file that ends before its bitmap says, or fails: the request cannot be answered with less.
+      if (result <= 0) {
+        this.#parked.answer(parked, -Errno.EIO, 0);
+      } else if (result < length) {
+        advance(extents, 0, result);
+        this.#readBlocking(parked, extents, total);
+      } else if (extents.length === WORDS) {
+        this.#parked.answer(parked, LARGE, total);
+      } else {
+        this.#readBlocking(parked, extents.subarray(WORDS), total);
+      }
+    });
   }
+}
+
+/** The extent at `at` of `extents` lacks `got` bytes less than before. */
+function advance(extents: Float64Array, at: number, got: number): void {
+  extents[at + 1]! += got;
+  extents[at + 2]! -= got;
+  extents[at + 3]! += got;
 }

@@ -1,8 +1,10 @@
 import { Errno } from '../lib/errno.ts';
 import { FUSE_MAJOR, FUSE_MINOR, InitFlag, InitIn, InitOut } from '../wire/fuse.ts';
+import type { RequestContext } from './request.ts';
 
 /** 1 MiB: the kernel's own limit, and what a queue of 1024 descriptors can carry. */
 const MAX_PAGES = 256;
+/** The longest READ and WRITE that is granted, in bytes. */
 export const MAX_WRITE: number = MAX_PAGES * 4096;
 /** The kernel's default of 12 throttles read-ahead; this many requests keep two queues busy. */
 const MAX_BACKGROUND = 128;
@@ -22,31 +24,30 @@ const WANTED =
   InitFlag.explicitInvalData |
   InitFlag.initExt;
 
-/** What was negotiated with the client by INIT. Before it, defaults hold: a front-end may reconnect without a new INIT. */
-export class Session {
+/** What INIT negotiated with the client. Before it, defaults hold: a front-end may reconnect without a new INIT. */
+export class FuseSession {
   initialised = false;
   minor: number = FUSE_MINOR;
   /** The client stops sending OPEN once one is answered with ENOSYS. */
   noOpen = false;
+  readonly #allowNoOpen: boolean;
 
+  /** `allowNoOpen`: whether OPEN is left out when the client understands it. */
+  constructor(allowNoOpen: boolean) {
+    this.#allowNoOpen = allowNoOpen;
+  }
+
+  /** The client left, or its device was reset. What waits for data is answered to nobody: its tickets are void. */
   reset(): void {
     this.initialised = false;
     this.minor = FUSE_MINOR;
     this.noOpen = false;
   }
 
-  /**
-   * Answers INIT: request at `at` of `size` bytes behind the header, reply at `out`. Returns the reply's length or -errno. A second INIT
-   * begins a new session: the guest was rebooted.
-   */
-  init(
-    request: DataView,
-    at: number,
-    size: number,
-    reply: DataView,
-    out: number,
-    allowNoOpen: boolean,
-  ): number {
+  /** Answers INIT. Returns the reply's length or -errno. A second INIT begins a new session: the guest was rebooted. */
+  init(r: RequestContext): number {
+    const { requests: request, args: at, replies: reply, out } = r;
+    const size = r.end - at;
     this.reset();
     const major = request.getUint32(at + InitIn.major, true);
     if (major < FUSE_MAJOR) return -Errno.EPROTO;
@@ -58,7 +59,7 @@ export class Session {
     this.initialised = true;
     this.minor = Math.min(request.getUint32(at + InitIn.minor, true), FUSE_MINOR);
     const offered = size >= InitIn.bytes ? request.getUint32(at + InitIn.flags, true) : 0;
-    this.noOpen = allowNoOpen && (offered & InitFlag.noOpenSupport) !== 0;
+    this.noOpen = this.#allowNoOpen && (offered & InitFlag.noOpenSupport) !== 0;
     const flags = offered & WANTED;
     const hasMaxPages = (flags & InitFlag.maxPages) !== 0;
     reply.setUint32(out + InitOut.minor, this.minor, true);

@@ -14,6 +14,7 @@ import { EINVAL, EIO, EISDIR, ENODATA, ENOENT, ENOTDIR, ENXIO, EROFS } from '../
 import { ChunkAt, DirectoryAt, type Image, S_IFDIR, S_IFLNK, S_IFMT, S_IFREG } from '../rafs/image.ts';
 import { ImageV5 } from '../rafs/image-v5.ts';
 import { ImageV6 } from '../rafs/image-v6.ts';
+import { OpenFlag } from '../wire/fuse.ts';
 import { SuperFlag } from '../wire/rafs/flags.ts';
 import { ChunkMiss } from './miss.ts';
 
@@ -37,8 +38,6 @@ export interface RafsOptions {
 
 const O_ACCMODE = 3;
 const O_TRUNC = 0o1000;
-const FOPEN_KEEP_CACHE = 2;
-const FOPEN_CACHE_DIR = 8;
 const SEEK_DATA = 3;
 const SEEK_HOLE = 4;
 /** Inodes remembered as reported; a hostile image must not fill memory or the log. */
@@ -113,7 +112,7 @@ export class RafsFileSystem implements FileSystem {
     if ((flags & O_ACCMODE) !== 0 || (flags & O_TRUNC) !== 0) return -EROFS;
     out.fhHi = 0;
     out.fhLo = 0;
-    out.flags = FOPEN_KEEP_CACHE;
+    out.flags = OpenFlag.keepCache;
     return 0;
   }
 
@@ -122,7 +121,7 @@ export class RafsFileSystem implements FileSystem {
     if (result < 0) return result;
     out.fhHi = 0;
     out.fhLo = 0;
-    out.flags = FOPEN_KEEP_CACHE | FOPEN_CACHE_DIR;
+    out.flags = OpenFlag.keepCache | OpenFlag.cacheDir;
     return 0;
   }
 
@@ -307,7 +306,8 @@ export class RafsFileSystem implements FileSystem {
     if (ready !== null && at.index >= blob.chunkCount) return this.#bad(lo, 'chunk index');
     if (blob.delivery === 'bytes') return MISSING;
     if (ready === null) return READY;
-    // Not Atomics.load, which is a call: a bit seen late is a miss too many, and the fetcher sets it after the data is in the file.
+    // Not Atomics.load, which is a call: a bit seen late is a miss too many, and the fetcher sets it after the data is
+    // in the file.
     return (ready[at.index >> 3]! & (0x80 >> (at.index & 7))) === 0 ? MISSING : READY;
   }
 

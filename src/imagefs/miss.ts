@@ -7,7 +7,10 @@ import { decodeChunk } from '../wire/rafs/chunk.ts';
 
 type Resume = (result: number, bytes?: Uint8Array) => void;
 
-/** A part of the range that comes from one chunk; `chunk` is its place in the blob's list, or -1 when no fetch is needed. */
+/**
+ * A part of the range that comes from one chunk; `chunk` is its place in the blob's list, or -1 when no fetch is
+ * needed.
+ */
 interface Part {
   readonly blob: number;
   readonly chunk: number;
@@ -41,8 +44,9 @@ export class ChunkMiss {
   }
 
   /**
-   * Fetches what is missing of a range that was surveyed, then has the READ repeated; where bytes came because a blob has no uncompressed file
-   * or the file could not take them (disk full), resumes with the bytes of the whole range instead.
+   * Fetches what is missing of a range that was surveyed, then has the READ repeated; where bytes came because a blob
+   * has no uncompressed file or the file could not take them (disk full), resumes with the bytes of the whole range
+   * instead.
    */
   fetch(lo: number, offset: number, end: number, resume: Resume): void {
     const { wanted, parts } = this.#collect(lo, offset, end);

@@ -1,4 +1,4 @@
-import { getSystemErrorName } from 'node:util';
+import { errnoName } from '../lib/errno.ts';
 import type { Addon } from './addon.ts';
 import { loadAddon } from './load.ts';
 
@@ -14,7 +14,7 @@ export class SystemError extends Error {
   readonly code: string;
   readonly syscall: string;
   constructor(errno: number, syscall: string) {
-    const code = getSystemErrorName(errno);
+    const code = errnoName(errno);
     super(`${syscall}: ${code}`);
     this.name = 'SystemError';
     this.errno = errno;

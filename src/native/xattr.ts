@@ -1,5 +1,5 @@
-import { getSystemErrorName } from 'node:util';
 import koffi from 'koffi';
+import { Errno, errnoName } from '../lib/errno.ts';
 
 /** An extended attribute: full name (`user.x`) and value, both raw bytes. */
 export interface Xattr {
@@ -23,7 +23,7 @@ const ATTEMPTS_MAX = 8;
 /** XATTR_LIST_MAX and XATTR_SIZE_MAX of Linux: nearly every answer fits, so one call does instead of two. */
 const scratch = Buffer.alloc(0x10000);
 const NUL = Buffer.alloc(1);
-const { EOPNOTSUPP, ENODATA, ERANGE } = { EOPNOTSUPP: 95, ENODATA: 61, ERANGE: 34 };
+const { EOPNOTSUPP, ENODATA, ERANGE } = Errno;
 
 /**
  * Extended attributes of the file itself (links are not followed), sorted by name bytes. Empty where the file
@@ -67,7 +67,7 @@ function readGrowing(
 }
 
 function systemError(syscall: string, errno: number, path: Buffer): Error {
-  const code = getSystemErrorName(-errno);
+  const code = errnoName(-errno);
   const error = new Error(`${syscall} ${path.toString()}: ${code}`);
   return Object.assign(error, { code, errno: -errno, syscall, path: path.toString() });
 }

@@ -1,13 +1,16 @@
+import type { Channel } from '../fuse/channel.ts';
 import type { Addon } from '../native/addon.ts';
 import { REPLY_BYTES, REQUEST_BYTES, STATE_WORDS, State } from '../native/ring.ts';
-
-/** Requests in flight per ring: a full queue of the largest size that QEMU makes. It bounds what one guest makes us remember. */
-const SLOTS = 1024;
+import type { Ring } from './virtio.ts';
 
 /**
- * One attached ring and its slots' memory, on the thread that serves it. Results below 0 are `-errno`.
+ * Requests in flight per ring: a full queue of the largest size that QEMU makes. It bounds what one guest makes us
+ * remember.
  */
-export class RingChannel {
+const SLOTS = 1024;
+
+/** One attached ring and its slots' memory, on the thread that serves it. Results below 0 are `-errno`. */
+export class RingChannel implements Channel, Ring {
   readonly requests: DataView;
   readonly requestBytes: Uint8Array;
   readonly replies: DataView;
@@ -17,11 +20,8 @@ export class RingChannel {
   readonly #onKick: () => void;
   readonly #state: Int32Array;
   readonly #done: Int32Array;
-  readonly #tickets: Uint32Array;
   #doneCount = 0;
   #handle = -1;
-  /** Requests popped and not completed. */
-  inFlight = 0;
 
   private constructor(addon: Addon, slots: number, onKick: () => void) {
     this.#addon = addon;
@@ -33,10 +33,12 @@ export class RingChannel {
     this.popped = new Int32Array(slots);
     this.#state = new Int32Array(slots * STATE_WORDS);
     this.#done = new Int32Array(slots);
-    this.#tickets = new Uint32Array(slots);
   }
 
-  /** Attaches ring `queue` of `device`; `onKick` runs whenever there may be requests. Returns -errno when it cannot be served. */
+  /**
+   * Attaches ring `queue` of `device`; `onKick` runs whenever there may be requests. Returns -errno when it cannot be
+   * served.
+   */
   static attach(addon: Addon, device: number, queue: number, onKick: () => void): RingChannel | number {
     const channel = new RingChannel(addon, SLOTS, onKick);
     const { requestBytes, replyBytes } = channel;
@@ -78,8 +80,6 @@ export class RingChannel {
     const row = slot * STATE_WORDS;
     this.#state[row + State.inline] = inline;
     this.#state[row + State.total] = total;
-    this.#tickets[slot]!++;
-    this.inFlight--;
     this.#done[this.#doneCount++] = slot;
   }
 
@@ -104,17 +104,14 @@ export class RingChannel {
   }
 
   ticket(slot: number): number {
-    return this.#tickets[slot]!;
+    return this.#state[slot * STATE_WORDS + State.ticket]!;
   }
 
   alive(slot: number, ticket: number): boolean {
-    return this.#handle >= 0 && this.#tickets[slot] === ticket;
+    return this.#handle >= 0 && this.ticket(slot) === ticket;
   }
 
-  /**
-   * Publishes what was completed since the last flush; `tell` false leaves the driver's signal, if it wants one, to a later flush. Who serves the ring learns at its next pop that it broke; since the driver of such a ring
-   * may never kick again, `onKick` runs once more.
-   */
+  /** Who serves the ring learns at its next pop that it broke; as its driver may never kick again, `onKick` runs. */
   flush(tell = true): number {
     if ((this.#doneCount === 0 && !tell) || this.#handle < 0) return 0;
     const count = this.#doneCount;
@@ -125,9 +122,7 @@ export class RingChannel {
   }
 
   pop(max: number, spinNs: number): number {
-    const count = this.#addon.ringPop(this.#handle, this.popped, max, spinNs);
-    if (count > 0) this.inFlight += count;
-    return count;
+    return this.#addon.ringPop(this.#handle, this.popped, max, spinNs);
   }
 
   arm(): number {

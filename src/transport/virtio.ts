@@ -3,19 +3,19 @@ import type { Channel } from '../fuse/channel.ts';
 import type { FuseServer } from '../fuse/server.ts';
 import { Errno } from '../lib/errno.ts';
 
-/** A virtqueue on the thread that serves it (`RingChannel` of the native room). */
+/** What is asked of a virtqueue on the thread that serves it, beside its slots. */
 export interface Ring extends Channel {
-  /** Publishes what was completed. `tell` false: the driver, if it sleeps, is left asleep until a later flush with true. */
+  /** Publishes what was completed. A driver that sleeps is left asleep with `tell` false, until a flush with true. */
   flush(tell?: boolean): void;
   /** Slots that the last `pop` filled. */
   readonly popped: Int32Array;
-  /** Number of requests popped, waiting at most `spinNs` for the first; or -errno when the ring or its memory is broken. */
+  /** Number of requests popped, after waiting at most `spinNs` for the first; -errno of a ring that broke. */
   pop(max: number, spinNs: number): number;
-  /** 1 when there is work after all, 0 when the driver will kick; or -errno. */
+  /** 1 when there is work after all, 0 when the driver will kick; -errno of a ring that broke. */
   arm(): number;
 }
 
-export interface RingServerOptions {
+interface RingServerOptions {
   /** How long to look for the next request before sleeping. It costs CPU time, and saves a wake-up of 20 to 50 µs. */
   readonly pollNs: number;
   /** Whether the threads that serve rings, and a driver, are more than there are CPUs. */
@@ -39,12 +39,15 @@ const POLL_MS = 1;
 
 /** A batch is what a driver may have in flight in practice; a larger one only delays the first reply. */
 const BATCH = 32;
-/** How many replies, and how long one, may wait to be published while the rest of their batch is served: two small READs, or three lookups. */
+/**
+ * How many replies, and how long one, may wait to be published while the rest of their batch is served: two small
+ * READs, or three lookups.
+ */
 const PUBLISH_EVERY = 3;
 const PUBLISH_AFTER_MS = 0.0033;
 /**
- * Waking a driver that has a CPU of its own, barely asleep, costs little: it is told of whatever is published. Where it must share ours, that takes
- * the CPU from us, and the rest of the batch from itself: then it is told more seldom.
+ * Waking a driver that has a CPU of its own, barely asleep, costs little: it is told of whatever is published. Where
+ * it must share ours, that takes the CPU from us, and the rest of the batch from itself: then it is told more seldom.
  */
 const TELL_EVERY_CROWDED = 5;
 /** Batches after which messages, timers and the other rings of this thread get their turn. */
@@ -87,7 +90,7 @@ export class RingServer {
       if (count > 0) {
         this.#serve(count);
         // Who waits for data is woken by this thread's event loop: do not spin before it.
-        spinNs = this.#server.hasParked ? 0 : this.#options.pollNs;
+        spinNs = this.#server.parked.size > 0 ? 0 : this.#options.pollNs;
         continue;
       }
       const more = count < 0 ? count : ring.arm();
@@ -125,30 +128,25 @@ export class RingServer {
   }
 
   /**
-   * Takes no more requests, and resolves when the ring may be detached because nothing of it touches guest memory any more.
+   * Takes no more requests, and resolves when the ring may be detached because nothing of it touches guest memory any
+   * more.
    *
-   * The driver of a ring that is stopped and started again (its VM is paused) does not send anew what was taken. So for `drainMs`
-   * requests are served to their end, and those whose data has not come by then are answered with EIO. 0 = the guest is gone or was
-   * reset, nobody is answered; a second call with 0 ends the wait of a first one.
+   * The driver of a ring that is stopped and started again (its VM is paused) does not send anew what was taken. So
+   * for `drainMs` requests are served to their end, and those whose data has not come by then are answered with EIO.
+   * 0: the guest is gone or was reset, nobody is answered; a second call with 0 ends the wait of a first one.
    */
   async quiesce(drainMs: number): Promise<StopResult> {
     const ring = this.#ring;
     const server = this.#server;
     this.#stopped = true;
     this.#drainUntilMs = drainMs > 0 && !this.#faulted ? performance.now() + drainMs : 0;
-    await until(() => server.parkedOn(ring) === 0 || performance.now() >= this.#drainUntilMs);
-    const failed = server.endWaiting(ring, this.#drainUntilMs > 0 ? -Errno.EIO : 0);
+    await until(() => server.parked.countOn(ring) === 0 || performance.now() >= this.#drainUntilMs);
+    const failed = server.parked.endWaiting(ring, this.#drainUntilMs > 0 ? -Errno.EIO : 0);
     const readUntilMs = performance.now() + READ_TIMEOUT_MS;
-    await until(() => server.parkedOn(ring) === 0 || performance.now() >= readUntilMs);
-    const stuck = server.parkedOn(ring);
-    server.abandon(ring);
+    await until(() => server.parked.countOn(ring) === 0 || performance.now() >= readUntilMs);
+    const stuck = server.parked.countOn(ring);
+    server.parked.abandon(ring);
     return { failed, stuck };
-  }
-
-  /** Nothing is served any more; the ring is about to be detached. */
-  stop(): void {
-    this.#stopped = true;
-    this.#server.abandon(this.#ring);
   }
 }
 

@@ -7,7 +7,7 @@ export interface MountedFs extends FileSystem {
 }
 
 /** A mount at its place in the tree. */
-export interface Mount {
+interface MountPoint {
   readonly serial: number;
   readonly fs: MountedFs;
   readonly node: PseudoNode;
@@ -21,7 +21,8 @@ export class PseudoNode {
   readonly key: string;
   readonly parent: PseudoNode | null;
   readonly children: Map<string, PseudoNode> = new Map();
-  mount: Mount | null = null;
+  /** What is mounted here. */
+  mount: MountPoint | null = null;
   /** Time of the last change of its entries. */
   changedMs: number = Date.now();
 
@@ -33,23 +34,24 @@ export class PseudoNode {
   }
 }
 
+/** Inode number of the root of the tree: FUSE_ROOT_ID. */
 export const ROOT_LO = 1;
 
 /**
- * The directories above and at mountpoints. A mount hides what is mounted below it until it goes; directories that no mount needs
- * any more disappear.
+ * The directories above and at mountpoints. A mount hides what is mounted below it until it goes; directories that no
+ * mount needs any more disappear.
  */
 export class PseudoTree {
   readonly root: PseudoNode = new PseudoNode(ROOT_LO, '', null);
   readonly #nodes = new Map<number, PseudoNode>([[ROOT_LO, this.root]]);
-  readonly #mounts = new Map<number, Mount>();
+  readonly #mounts = new Map<number, MountPoint>();
   #nextLo = ROOT_LO + 1;
 
   node(lo: number): PseudoNode | undefined {
     return this.#nodes.get(lo);
   }
 
-  mount(serial: number): Mount | undefined {
+  mount(serial: number): MountPoint | undefined {
     return this.#mounts.get(serial);
   }
 
@@ -66,7 +68,7 @@ export class PseudoTree {
   add(path: string, fs: MountedFs, serial: number): void {
     let node = this.root;
     for (const name of splitPath(path)) node = this.#child(node, name);
-    const mount = { serial, fs, node };
+    const mount: MountPoint = { serial, fs, node };
     node.mount = mount;
     node.changedMs = Date.now();
     this.#mounts.set(serial, mount);
@@ -83,8 +85,8 @@ export class PseudoTree {
   }
 
   /**
-   * Takes a mount from its path, and the directories away that only it needed. Its nodes are served on until `forget`. False when it
-   * is not at any path (replaced, or gone).
+   * Takes a mount from its path, and the directories away that only it needed. Its nodes are served on until `forget`.
+   * False when it is not at any path (replaced, or gone).
    */
   remove(serial: number): boolean {
     const node = this.#mounts.get(serial)?.node;

@@ -1,11 +1,18 @@
-import type { Attr, DirectorySink, Entry, FileSystem, Opened, ReadSink, Statfs } from '../fuse/filesystem.ts';
-import { Entry as EntryRecord } from '../fuse/filesystem.ts';
+import {
+  type Attr,
+  type DirectorySink,
+  Entry,
+  type FileSystem,
+  type Opened,
+  type ReadSink,
+  type Statfs,
+} from '../fuse/filesystem.ts';
 import { Errno } from '../lib/errno.ts';
 import { type MountedFs, type PseudoNode, PseudoTree, ROOT_LO } from './pseudo-tree.ts';
 
 /**
- * How long a guest may keep what it saw of a pseudo directory. virtio-fs has no invalidation, so this is how long a mount can stay
- * unseen; nothing is gained by more, since one LOOKUP a second per mountpoint costs nothing.
+ * How long a guest may keep what it saw of a pseudo directory. virtio-fs has no invalidation, so this is how long a
+ * mount can stay unseen; nothing is gained by more, since one LOOKUP a second per mountpoint costs nothing.
  */
 const PSEUDO_VALID_MS = 100;
 
@@ -14,7 +21,7 @@ const DT_DIR = 4;
 const DOT_BYTE = 0x2e;
 const DOT: Uint8Array = Buffer.from('.');
 const DOT_DOT: Uint8Array = Buffer.from('..');
-/** Cookies of `.` and `..`; child n has FIRST_CHILD + n. */
+/** Cookie of `..`; that of `.` is 1, that of the child with inode number n FIRST_CHILD + n. */
 const FIRST_CHILD = 2;
 
 /** Passes entries on as valid for no longer than a pseudo directory's. */
@@ -47,21 +54,23 @@ class ShortLivedEntries implements DirectorySink {
 }
 
 /**
- * One tree over many images. The high word of a nodeid is the serial of the mount which it belongs to, 0 for pseudo directories;
- * nodeid 1 is the root, or the root of the image mounted at `/`.
+ * One tree over many images. The high word of a nodeid is the serial of the mount which it belongs to, 0 for pseudo
+ * directories; nodeid 1 is the root, or the root of the image mounted at `/`.
  */
 export class Vfs implements FileSystem {
   readonly tree: PseudoTree = new PseudoTree();
   readonly #uid: number;
   readonly #gid: number;
-  readonly #entry = new EntryRecord();
+  readonly #entry = new Entry();
   readonly #shortLived = new ShortLivedEntries();
   /** Result of the last `#find`: the node's low word within its file system. */
   #lo = 0;
+  /** Result of `#leavesImage`, where that is true. */
   #filled = 0;
   #lastSerial = 0;
   #lastFs: MountedFs | null = null;
 
+  /** `uid` and `gid` own the pseudo directories. */
   constructor(uid = 0, gid = 0) {
     this.#uid = uid;
     this.#gid = gid;
@@ -73,7 +82,7 @@ export class Vfs implements FileSystem {
     this.#lastFs = null;
   }
 
-  /** Takes the mount from its path. Nodes that a guest or a waiting request holds are served until `forgetMount`. */
+  /** Takes the mount from its path; false if it has none. Its nodes are served until `forgetMount`. */
   unmount(serial: number): boolean {
     return this.tree.remove(serial);
   }
@@ -105,7 +114,7 @@ export class Vfs implements FileSystem {
   }
 
   #serial(hi: number): number {
-    return hi === 0 ? (this.tree.root.mount?.serial ?? 0) : hi;
+    return hi === 0 ? this.rootSerial : hi;
   }
 
   #pseudo(hi: number, lo: number): PseudoNode | undefined {
@@ -259,7 +268,7 @@ export class Vfs implements FileSystem {
     return this.#list(hi, lo, cookie, sink, true);
   }
 
-  /** The cookie of a child is its inode number, so that a listing survives mounts and unmounts between two calls. */
+  /** Cookies of children are made of their inode numbers: a listing survives mounts and unmounts between two calls. */
   #list(hi: number, lo: number, cookie: number, sink: DirectorySink, plus: boolean): number {
     const node = this.#pseudo(hi, lo);
     if (node === undefined) return -Errno.ENOENT;

@@ -1,9 +1,9 @@
-import { getSystemErrorName } from 'node:util';
+import { errnoName } from '../lib/errno.ts';
 import type { Addon } from '../native/addon.ts';
 import { type MemoryRegion, ProtocolError, type VringAddr } from '../wire/vhost-user.ts';
 import { Avail, Descriptor, isQueueSize, QUEUE_SIZE_MAX, Used, VirtioFeature } from '../wire/virtio.ts';
 import { MEMORY_SLOTS_MAX } from './features.ts';
-import type { DeviceOptions, Log, QueueHost } from './host.ts';
+import type { DeviceOptions, Logger, QueueHost } from './host.ts';
 import type { MessageFds } from './message.ts';
 
 /** The world, not the message, stands in the way: answered with a failure where the front-end wants to know. */
@@ -23,9 +23,9 @@ interface Queue {
 const MEMORY_TIMEOUT_MS = 10_000;
 
 /** A negative result of the addon becomes a RefusedError that names what was asked for. */
-function check(result: number, request: string, field: string): number {
+function checkResult(result: number, request: string, field: string): number {
   if (result < 0) {
-    throw new RefusedError(request, field, `refused by the system with ${getSystemErrorName(result)}`);
+    throw new RefusedError(request, field, `refused by the system with ${errnoName(result)}`);
   }
   return result;
 }
@@ -48,7 +48,7 @@ export class Device {
   readonly id: number;
   readonly #addon: Addon;
   readonly #host: QueueHost;
-  readonly #log: Log;
+  readonly #log: Logger;
   readonly #memoryTimeoutMs: number;
   readonly #queues: Queue[];
   #features = 0n;
@@ -69,16 +69,11 @@ export class Device {
       enabled: false,
       attached: false,
     }));
-    this.id = check(this.#addon.deviceCreate(options.queues), 'connect', 'device');
-  }
-
-  /** The features that the driver accepted. */
-  get features(): bigint {
-    return this.#features;
+    this.id = checkResult(this.#addon.deviceCreate(options.queues), 'connect', 'device');
   }
 
   /** Whether any ring is being served. */
-  get isServing(): boolean {
+  get #isServing(): boolean {
     return this.#queues.some((queue) => queue.attached);
   }
 
@@ -96,7 +91,7 @@ export class Device {
       await this.#stopAll(request);
       const lo = Number(BigInt.asUintN(32, features));
       const hi = Number(features >> 32n);
-      check(this.#addon.deviceSetFeatures(this.id, lo, hi), request, 'features');
+      checkResult(this.#addon.deviceSetFeatures(this.id, lo, hi), request, 'features');
       this.#features = features;
     }
     if ((features & VirtioFeature.protocolFeatures) === 0n) {
@@ -112,7 +107,7 @@ export class Device {
       throw new ProtocolError(request, 'num', `must be a power of two up to ${QUEUE_SIZE_MAX}, is ${num}`);
     }
     await this.#stop(request, index, queue);
-    check(this.#addon.ringSetNum(this.id, index, num), request, 'num');
+    checkResult(this.#addon.ringSetNum(this.id, index, num), request, 'num');
     queue.num = num;
     await this.#settle(request, index, queue);
   }
@@ -135,7 +130,7 @@ export class Device {
       }
     }
     const result = this.#addon.ringSetAddr(this.id, addr.index, addr.desc, addr.used, addr.avail);
-    check(result, request, 'addresses');
+    checkResult(result, request, 'addresses');
     queue.addr = addr;
     await this.#settle(request, addr.index, queue);
   }
@@ -144,7 +139,7 @@ export class Device {
     const queue = this.#queue(request, index);
     if (base > 0xffff) throw new ProtocolError(request, 'num', `must be below 65536, is ${base}`);
     await this.#stop(request, index, queue);
-    check(this.#addon.ringSetBase(this.id, index, base), request, 'num');
+    checkResult(this.#addon.ringSetBase(this.id, index, base), request, 'num');
     await this.#settle(request, index, queue);
   }
 
@@ -155,14 +150,14 @@ export class Device {
     this.#addon.ringSetKick(this.id, index, -1);
     this.#addon.ringSetCall(this.id, index, -1);
     queue.hasKick = false;
-    return check(this.#addon.ringBase(this.id, index), request, 'index');
+    return checkResult(this.#addon.ringBase(this.id, index), request, 'index');
   }
 
   /** Takes the message's descriptor. */
   async setKick(request: string, index: number, fds: MessageFds): Promise<void> {
     const queue = this.#queue(request, index);
     await this.#stop(request, index, queue);
-    check(this.#addon.ringSetKick(this.id, index, fds.at(0)), request, 'descriptor');
+    checkResult(this.#addon.ringSetKick(this.id, index, fds.at(0)), request, 'descriptor');
     fds.take(0);
     queue.hasKick = true;
     await this.#settle(request, index, queue);
@@ -171,14 +166,14 @@ export class Device {
   /** Takes the message's descriptor; none = the driver polls. */
   setCall(request: string, index: number, fds: MessageFds): void {
     this.#queue(request, index);
-    check(this.#addon.ringSetCall(this.id, index, fds.at(0)), request, 'descriptor');
+    checkResult(this.#addon.ringSetCall(this.id, index, fds.at(0)), request, 'descriptor');
     fds.take(0);
   }
 
   /** Takes the message's descriptor; none = errors are not signalled. */
   setErr(request: string, index: number, fds: MessageFds): void {
     this.#queue(request, index);
-    check(this.#addon.ringSetErr(this.id, index, fds.at(0)), request, 'descriptor');
+    checkResult(this.#addon.ringSetErr(this.id, index, fds.at(0)), request, 'descriptor');
     fds.take(0);
   }
 
@@ -191,7 +186,7 @@ export class Device {
   }
 
   async setMemory(request: string, regions: readonly MemoryRegion[], fds: Int32Array): Promise<void> {
-    check(this.#addon.memorySet(this.id, packRegions(regions), fds), request, 'regions');
+    checkResult(this.#addon.memorySet(this.id, packRegions(regions), fds), request, 'regions');
     this.#regionCount = regions.length;
     await this.#memoryChanged(request);
   }
@@ -200,13 +195,13 @@ export class Device {
     if (this.#regionCount >= MEMORY_SLOTS_MAX) {
       throw new ProtocolError(request, 'region', `at most ${MEMORY_SLOTS_MAX} regions`);
     }
-    check(this.#addon.memoryAdd(this.id, packRegions([region]), fd), request, 'region');
+    checkResult(this.#addon.memoryAdd(this.id, packRegions([region]), fd), request, 'region');
     this.#regionCount++;
     await this.#memoryChanged(request);
   }
 
   async removeMemory(request: string, region: MemoryRegion): Promise<void> {
-    check(this.#addon.memoryRemove(this.id, packRegions([region])), request, 'region');
+    checkResult(this.#addon.memoryRemove(this.id, packRegions([region])), request, 'region');
     this.#regionCount--;
     await this.#memoryChanged(request);
   }
@@ -216,7 +211,7 @@ export class Device {
    * hold the mapping: a request that takes too long can hurt nobody but its guest.
    */
   async #memoryChanged(request: string): Promise<void> {
-    if (!this.isServing) return;
+    if (!this.#isServing) return;
     let timer: NodeJS.Timeout | undefined;
     const late = new Promise<boolean>((resolve) => {
       timer = setTimeout(() => resolve(true), this.#memoryTimeoutMs);
@@ -235,8 +230,8 @@ export class Device {
 
   /** Maps the in-flight region for all its queues. No ring may be served meanwhile. */
   setInflight(request: string, fd: number, offset: number, size: number, queues: number, num: number): void {
-    if (this.isServing) throw new ProtocolError(request, 'queues', 'no ring may be running');
-    check(this.#addon.inflightSet(this.id, fd, offset, size, queues, num), request, 'region');
+    if (this.#isServing) throw new ProtocolError(request, 'queues', 'no ring may be running');
+    checkResult(this.#addon.inflightSet(this.id, fd, offset, size, queues, num), request, 'region');
   }
 
   /**
@@ -251,7 +246,7 @@ export class Device {
       this.#addon.ringSetBase(this.id, index, 0);
       Object.assign(queue, { num: 0, addr: null, hasKick: false, enabled: false });
     }
-    check(this.#addon.deviceSetFeatures(this.id, 0, 0), request, 'features');
+    checkResult(this.#addon.deviceSetFeatures(this.id, 0, 0), request, 'features');
     this.#features = 0n;
     await this.#host.sessionReset();
   }
@@ -282,7 +277,7 @@ export class Device {
   async #settle(request: string, index: number, queue: Queue): Promise<void> {
     if (queue.attached || !this.#isComplete(queue)) return;
     const result = await this.#host.attach(this.id, index);
-    check(result, request, `ring ${index}`);
+    checkResult(result, request, `ring ${index}`);
     queue.attached = true;
   }
 
@@ -296,7 +291,7 @@ export class Device {
     queue.attached = false;
     this.#stopping = index;
     try {
-      check(await this.#host.detach(this.id, index, drain && !this.#hurried), request, `ring ${index}`);
+      checkResult(await this.#host.detach(this.id, index, drain && !this.#hurried), request, `ring ${index}`);
     } finally {
       this.#stopping = -1;
     }

@@ -1,7 +1,7 @@
 import { ProtocolError, ProtocolFeature } from '../wire/vhost-user.ts';
 import { VirtioFeature } from '../wire/virtio.ts';
 
-/** Virtio features the device offers. What is not implemented is never offered: the front-end masks it for the guest. */
+/** Virtio features on offer. What is not implemented is never offered: the front-end masks it for the guest. */
 export const OFFERED_FEATURES: bigint =
   VirtioFeature.version1 |
   VirtioFeature.indirectDesc |
@@ -24,7 +24,7 @@ export function offeredProtocolFeatures(hasConfig: boolean): bigint {
 export const MEMORY_SLOTS_MAX = 509;
 
 /** Refuses bits that were never offered. */
-export function checkSubset(request: string, chosen: bigint, offered: bigint): void {
+export function checkOffered(request: string, chosen: bigint, offered: bigint): void {
   const unknown = chosen & ~offered;
   if (unknown !== 0n) {
     throw new ProtocolError(request, 'features', `0x${unknown.toString(16)} was never offered`);

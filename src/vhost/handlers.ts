@@ -1,3 +1,4 @@
+import { errnoName } from '../lib/errno.ts';
 import type { Addon } from '../native/addon.ts';
 import {
   decodeConfig,
@@ -19,14 +20,14 @@ import {
 } from '../wire/vhost-user.ts';
 import { inflightQueueBytes, isQueueSize, QUEUE_SIZE_MAX } from '../wire/virtio.ts';
 import { type Device, RefusedError } from './device.ts';
-import { checkSubset, MEMORY_SLOTS_MAX, OFFERED_FEATURES, offeredProtocolFeatures } from './features.ts';
-import type { Log } from './host.ts';
+import { checkOffered, MEMORY_SLOTS_MAX, OFFERED_FEATURES, offeredProtocolFeatures } from './features.ts';
+import type { Logger } from './host.ts';
 import type { MessageFds } from './message.ts';
 
 /** What a handler may use; one per connection. */
 export interface Context {
   readonly addon: Addon;
-  readonly log: Log;
+  readonly log: Logger;
   readonly device: Device;
   readonly queues: number;
   /** The configuration space, or null when CONFIG is not offered. */
@@ -51,60 +52,60 @@ export interface Reply {
 }
 
 /** Throws ProtocolError for a broken rule (ends the connection) and RefusedError for what cannot be done now. */
-export type Handler = (context: Context, request: Request) => Promise<Reply | undefined> | Reply | undefined;
+type MessageHandler = (context: Context, request: Request) => Promise<Reply | undefined> | Reply | undefined;
 
 function u64(value: bigint): Reply {
   return { payload: encodeU64(value) };
 }
 
-const getFeatures: Handler = () => u64(OFFERED_FEATURES);
+const getFeatures: MessageHandler = () => u64(OFFERED_FEATURES);
 
-const setFeatures: Handler = async ({ device }, { name, payload }) => {
+const setFeatures: MessageHandler = async ({ device }, { name, payload }) => {
   const features = decodeU64(payload);
-  checkSubset(name, features, OFFERED_FEATURES);
+  checkOffered(name, features, OFFERED_FEATURES);
   await device.setFeatures(features);
   return undefined;
 };
 
 /** Ownership means nothing to a device with one front-end; RESET_OWNER is deprecated and may be ignored. */
-const ignore: Handler = () => undefined;
+const ignore: MessageHandler = () => undefined;
 
-const getProtocolFeatures: Handler = ({ config }) => u64(offeredProtocolFeatures(config !== null));
+const getProtocolFeatures: MessageHandler = ({ config }) => u64(offeredProtocolFeatures(config !== null));
 
 /** Taken at any time: a restored cloud-hypervisor sets them without having asked. */
-const setProtocolFeatures: Handler = (context, { name, payload }) => {
+const setProtocolFeatures: MessageHandler = (context, { name, payload }) => {
   const features = decodeU64(payload);
-  checkSubset(name, features, offeredProtocolFeatures(context.config !== null));
+  checkOffered(name, features, offeredProtocolFeatures(context.config !== null));
   context.protocolFeatures = features;
   return undefined;
 };
 
-const getQueueNum: Handler = ({ queues }) => u64(BigInt(queues));
+const getQueueNum: MessageHandler = ({ queues }) => u64(BigInt(queues));
 
-const getMaxMemSlots: Handler = () => u64(BigInt(MEMORY_SLOTS_MAX));
+const getMaxMemSlots: MessageHandler = () => u64(BigInt(MEMORY_SLOTS_MAX));
 
-const setMemTable: Handler = async ({ device }, { name, payload, fds }) => {
+const setMemTable: MessageHandler = async ({ device }, { name, payload, fds }) => {
   await device.setMemory(name, decodeMemoryTable(payload, fds.count), fds.all);
   return undefined;
 };
 
-const addMemReg: Handler = async ({ device }, { name, payload, fds }) => {
+const addMemReg: MessageHandler = async ({ device }, { name, payload, fds }) => {
   await device.addMemory(name, decodeSingleRegion(name, payload), fds.at(0));
   return undefined;
 };
 
-const remMemReg: Handler = async ({ device }, { name, payload }) => {
+const remMemReg: MessageHandler = async ({ device }, { name, payload }) => {
   await device.removeMemory(name, decodeSingleRegion(name, payload));
   return undefined;
 };
 
-const setVringNum: Handler = async ({ device }, { name, payload }) => {
+const setVringNum: MessageHandler = async ({ device }, { name, payload }) => {
   const { index, num } = decodeVringState(payload);
   await device.setNum(name, index, num);
   return undefined;
 };
 
-const setVringAddr: Handler = async ({ device }, { name, payload }) => {
+const setVringAddr: MessageHandler = async ({ device }, { name, payload }) => {
   const addr = decodeVringAddr(payload);
   if ((addr.flags & ~VRING_ADDR_LOG) !== 0) {
     throw new ProtocolError(name, 'flags', `bits 1 to 31 must be 0, flags are 0x${addr.flags.toString(16)}`);
@@ -114,18 +115,18 @@ const setVringAddr: Handler = async ({ device }, { name, payload }) => {
   return undefined;
 };
 
-const setVringBase: Handler = async ({ device }, { name, payload }) => {
+const setVringBase: MessageHandler = async ({ device }, { name, payload }) => {
   const { index, num } = decodeVringState(payload);
   await device.setBase(name, index, num);
   return undefined;
 };
 
-const getVringBase: Handler = async ({ device }, { name, payload }) => {
+const getVringBase: MessageHandler = async ({ device }, { name, payload }) => {
   const { index } = decodeVringState(payload);
   return { payload: encodeVringState({ index, num: await device.stopRing(name, index) }) };
 };
 
-const setVringKick: Handler = async ({ device }, { name, payload, fds }) => {
+const setVringKick: MessageHandler = async ({ device }, { name, payload, fds }) => {
   const { index, hasFd } = decodeVringFd(name, payload, fds.count);
   if (!hasFd)
     throw new ProtocolError(name, 'payload', 'polling mode (bit 8: no descriptor) is not supported');
@@ -133,19 +134,19 @@ const setVringKick: Handler = async ({ device }, { name, payload, fds }) => {
   return undefined;
 };
 
-const setVringCall: Handler = ({ device }, { name, payload, fds }) => {
+const setVringCall: MessageHandler = ({ device }, { name, payload, fds }) => {
   const { index } = decodeVringFd(name, payload, fds.count);
   device.setCall(name, index, fds);
   return undefined;
 };
 
-const setVringErr: Handler = ({ device }, { name, payload, fds }) => {
+const setVringErr: MessageHandler = ({ device }, { name, payload, fds }) => {
   const { index } = decodeVringFd(name, payload, fds.count);
   device.setErr(name, index, fds);
   return undefined;
 };
 
-const setVringEnable: Handler = async ({ device }, { name, payload }) => {
+const setVringEnable: MessageHandler = async ({ device }, { name, payload }) => {
   const { index, num } = decodeVringState(payload);
   if (num > 1) throw new ProtocolError(name, 'num', `must be 0 or 1, is ${num}`);
   await device.setEnabled(name, index, num === 1);
@@ -153,7 +154,7 @@ const setVringEnable: Handler = async ({ device }, { name, payload }) => {
 };
 
 /** crosvm reads arbitrary windows; what lies behind our fields reads as zero. An empty reply says there is no space. */
-const getConfig: Handler = ({ config }, { name, payload }) => {
+const getConfig: MessageHandler = ({ config }, { name, payload }) => {
   const { offset, flags, bytes } = decodeConfig(name, payload);
   if (config === null) return { payload: new Uint8Array(0) };
   const window = new Uint8Array(bytes.length);
@@ -162,14 +163,14 @@ const getConfig: Handler = ({ config }, { name, payload }) => {
 };
 
 /** A guest can provoke this by writing to its device: not a reason to end the connection. */
-const setConfig: Handler = ({ log }, { name, payload, wantsAck }) => {
+const setConfig: MessageHandler = ({ log }, { name, payload, wantsAck }) => {
   const { offset } = decodeConfig(name, payload);
   if (wantsAck) throw new RefusedError(name, 'config', 'every field is read-only');
   log.warn({ request: name, offset }, 'write to the read-only configuration space ignored');
   return undefined;
 };
 
-function checkInflight(name: string, inflight: Inflight, queues: number): void {
+function checkInflightQueues(name: string, inflight: Inflight, queues: number): void {
   const { queueCount, queueSize } = inflight;
   if (queueCount < 1 || queueCount > queues) {
     throw new ProtocolError(name, 'num_queues', `must be 1 to ${queues}, is ${queueCount}`);
@@ -183,19 +184,19 @@ function checkInflight(name: string, inflight: Inflight, queues: number): void {
   }
 }
 
-const getInflightFd: Handler = ({ addon, queues }, { name, payload }) => {
+const getInflightFd: MessageHandler = ({ addon, queues }, { name, payload }) => {
   const inflight = decodeInflight(name, payload);
-  checkInflight(name, inflight, queues);
+  checkInflightQueues(name, inflight, queues);
   const size = inflight.queueCount * inflightQueueBytes(inflight.queueSize);
   const fd = addon.memfdCreate('vhost-inflight', size);
-  if (fd < 0) throw new RefusedError(name, 'memfd', `creating failed with errno ${-fd}`);
+  if (fd < 0) throw new RefusedError(name, 'memfd', `creating failed with ${errnoName(fd)}`);
   const answer = { ...inflight, mmapSize: BigInt(size), mmapOffset: 0n };
   return { payload: encodeInflight(answer, payload.byteLength === 20 ? 20 : 24), fd };
 };
 
-const setInflightFd: Handler = ({ device, queues }, { name, payload, fds }) => {
+const setInflightFd: MessageHandler = ({ device, queues }, { name, payload, fds }) => {
   const inflight = decodeInflight(name, payload);
-  checkInflight(name, inflight, queues);
+  checkInflightQueues(name, inflight, queues);
   const { mmapSize, mmapOffset, queueCount, queueSize } = inflight;
   const needed = queueCount * inflightQueueBytes(queueSize);
   if (mmapSize < BigInt(needed) || mmapSize > BigInt(Number.MAX_SAFE_INTEGER)) {
@@ -208,13 +209,13 @@ const setInflightFd: Handler = ({ device, queues }, { name, payload, fds }) => {
   return undefined;
 };
 
-const resetDevice: Handler = async ({ device }, { name }) => {
+const resetDevice: MessageHandler = async ({ device }, { name }) => {
   await device.reset(name);
   return undefined;
 };
 
 /** Requests that are served. The others belong to features that are not offered. */
-export const handlers: Readonly<Partial<Record<RequestKey, Handler>>> = {
+export const handlers: Readonly<Partial<Record<RequestKey, MessageHandler>>> = {
   getFeatures,
   setFeatures,
   setOwner: ignore,

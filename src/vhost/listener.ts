@@ -1,12 +1,12 @@
 import { lstatSync, type Stats, unlinkSync } from 'node:fs';
-import { getSystemErrorName } from 'node:util';
+import { Errno, errnoName } from '../lib/errno.ts';
 import type { Addon } from '../native/addon.ts';
 import { fsTagError } from '../wire/virtio.ts';
 import type { DeviceOptions } from './host.ts';
-import { Session } from './session.ts';
+import { VhostUserSession } from './session.ts';
 
 /** The socket cannot be had. `code` is stable: VHOST_SOCKET_BUSY, VHOST_SOCKET_OCCUPIED, VHOST_SOCKET_FAILED. */
-export class SocketError extends Error {
+class SocketError extends Error {
   readonly code: string;
   constructor(code: string, message: string) {
     super(message);
@@ -16,7 +16,6 @@ export class SocketError extends Error {
 }
 
 const READABLE = 1;
-const ECONNREFUSED = -111;
 const QUEUES_MAX = 256;
 
 /** Removes the socket file of a process that died. Anything else at the path is somebody's and stays. */
@@ -29,11 +28,8 @@ function removeStale(addon: Addon, path: string): void {
     addon.closeFd(fd);
     throw new SocketError('VHOST_SOCKET_BUSY', `another process listens on ${path}`);
   }
-  if (fd !== ECONNREFUSED) {
-    throw new SocketError(
-      'VHOST_SOCKET_BUSY',
-      `${path} may be in use: connect says ${getSystemErrorName(fd)}`,
-    );
+  if (fd !== -Errno.ECONNREFUSED) {
+    throw new SocketError('VHOST_SOCKET_BUSY', `${path} may be in use: connect says ${errnoName(fd)}`);
   }
   unlinkSync(path);
 }
@@ -56,7 +52,7 @@ export class VhostUserListener {
   readonly #socket: number;
   readonly #file: Stats;
   #poll = -1;
-  #session: Session | null = null;
+  #session: VhostUserSession | null = null;
   /** A front-end that came while the one before it was leaving. */
   #waiting = -1;
   #closing = false;
@@ -68,7 +64,7 @@ export class VhostUserListener {
     removeStale(addon, path);
     const socket = addon.listenUnix(path);
     if (socket < 0) {
-      throw new SocketError('VHOST_SOCKET_FAILED', `listening on ${path}: ${getSystemErrorName(socket)}`);
+      throw new SocketError('VHOST_SOCKET_FAILED', `listening on ${path}: ${errnoName(socket)}`);
     }
     this.#path = path;
     this.#options = options;
@@ -77,12 +73,12 @@ export class VhostUserListener {
     this.#poll = addon.pollStart(socket, READABLE, () => this.#accept());
     if (this.#poll < 0) {
       addon.closeFd(socket);
-      throw new SocketError('VHOST_SOCKET_FAILED', `polling ${path}: ${getSystemErrorName(this.#poll)}`);
+      throw new SocketError('VHOST_SOCKET_FAILED', `polling ${path}: ${errnoName(this.#poll)}`);
     }
   }
 
   /** The connection being served, or null. */
-  get session(): Session | null {
+  get session(): VhostUserSession | null {
     return this.#session;
   }
 
@@ -94,7 +90,7 @@ export class VhostUserListener {
   }
 
   /** The end of the present connection may not have been noticed yet: only a living one makes the second unwelcome. */
-  async #acceptSecond(present: Session, fd: number): Promise<void> {
+  async #acceptSecond(present: VhostUserSession, fd: number): Promise<void> {
     const { addon, log } = this.#options;
     const taken = this.#waiting >= 0;
     if (!taken) this.#waiting = fd;
@@ -109,9 +105,9 @@ export class VhostUserListener {
 
   #serve(fd: number): void {
     const { log } = this.#options;
-    let session: Session;
+    let session: VhostUserSession;
     try {
-      session = new Session(fd, this.#options);
+      session = new VhostUserSession(fd, this.#options);
     } catch (error) {
       log.error({ socket: this.#path, error: String(error) }, 'front-end refused');
       return;

@@ -1,3 +1,4 @@
+import { Errno, errnoName } from '../lib/errno.ts';
 import type { Addon } from '../native/addon.ts';
 import {
   checkHeader,
@@ -58,11 +59,9 @@ export interface Message {
   readonly fds: MessageFds;
 }
 
-const EAGAIN = -11;
-
 /**
- * Reads messages from a socket that does not block. Never reads past a message: the kernel would join the descriptors of
- * the next one to this one.
+ * Reads messages from a socket that does not block. Never reads past a message: the kernel would join the descriptors
+ * of the next one to this one.
  */
 export class MessageReader {
   readonly #addon: Addon;
@@ -111,8 +110,8 @@ export class MessageReader {
     while (this.#have < length) {
       this.#received[0] = 0;
       const got = this.#addon.recvMsg(this.#fd, buffer, this.#have, length - this.#have, this.#received);
-      if (got === EAGAIN) return 'wait';
-      if (got < 0) throw new ProtocolError('connection', part, `receiving failed with errno ${-got}`);
+      if (got === -Errno.EAGAIN) return 'wait';
+      if (got < 0) throw new ProtocolError('connection', part, `receiving failed with ${errnoName(got)}`);
       const late = this.#received[0]! > 0 && (part === 'payload' || this.#have > 0);
       this.#fds.receive(this.#received);
       if (late) {
@@ -133,7 +132,7 @@ export class MessageReader {
   }
 }
 
-/** Sends one reply, with a descriptor if `fd` ≥ 0 (the caller still owns it). False when the socket does not take it. */
+/** Sends one reply, with a descriptor if `fd` ≥ 0, which stays the caller's. False when the socket refuses. */
 export function sendReply(addon: Addon, socket: number, message: Uint8Array, fd = -1): boolean {
   let sent = 0;
   while (sent < message.length) {

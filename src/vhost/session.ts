@@ -1,4 +1,5 @@
 import { setImmediate as nextTurn } from 'node:timers/promises';
+import { errnoName } from '../lib/errno.ts';
 import {
   checkFdCount,
   encodeMessage,
@@ -24,9 +25,10 @@ const MESSAGES_PER_TURN = 64;
 
 /**
  * One connection of a front-end. Messages are handled strictly one after the other: the next is not read before the
- * rings and memory that the present one changes are where they shall be. A broken rule ends the connection with one log line.
+ * rings and memory that the present one changes are where they shall be. A broken rule ends the connection with one
+ * log line.
  */
-export class Session {
+export class VhostUserSession {
   /** Resolves when rings are stopped, memory is given back and the socket is closed. */
   readonly ended: Promise<void>;
   readonly #options: DeviceOptions;
@@ -69,7 +71,10 @@ export class Session {
     void this.close();
   }
 
-  /** Ends the connection; resolves like `ended`. A message in progress is finished first, without waiting for requests of the guest. */
+  /**
+   * Ends the connection; resolves like `ended`. A message in progress is finished first, without waiting for requests
+   * of the guest.
+   */
   close(): Promise<void> {
     if (!this.#closing) {
       this.#closing = true;
@@ -90,7 +95,7 @@ export class Session {
     this.#poll = this.#options.addon.pollStart(this.#socket, READABLE, () => {
       if (!this.#busy) void this.#run();
     });
-    if (this.#poll < 0) this.fail(`polling the socket failed with errno ${-this.#poll}`);
+    if (this.#poll < 0) this.fail(`polling the socket failed with ${errnoName(this.#poll)}`);
   }
 
   /** While a message is handled only the peer's end matters: then no ring waits any more to be answered. */
@@ -161,7 +166,10 @@ export class Session {
     return negotiated && (message.header.flags & Flag.needReply) !== 0;
   }
 
-  /** A request of a feature that is not offered: answered where an answer is due, otherwise we no longer understand each other. */
+  /**
+   * A request of a feature that is not offered: answered where an answer is due, otherwise we no longer understand
+   * each other.
+   */
   #refuseUnknown(message: Message, key: RequestKey | undefined): void {
     const { request } = message.header;
     const name = key === undefined ? `request ${request}` : requests[key].name;

@@ -1,9 +1,16 @@
-/** The FUSE protocol's layouts and numbers (include/uapi/linux/fuse.h, protocol 7.x), little-endian, offsets in bytes. */
+/**
+ * The FUSE protocol: layouts and numbers of Linux' include/uapi/linux/fuse.h at protocol 7.38 (Linux 6.2 to 6.5), which
+ * names structs and constants as is said here. Little-endian; a layout gives offsets in bytes, `size` and `bytes` the
+ * length of the struct.
+ */
 export { readU64, writeU64 } from '../lib/u64.ts';
 
+/** FUSE_KERNEL_VERSION. */
 export const FUSE_MAJOR = 7;
+/** FUSE_KERNEL_MINOR_VERSION: the newest that INIT agrees on. */
 export const FUSE_MINOR = 38;
 
+/** struct fuse_in_header. */
 export const InHeader = {
   len: 0,
   opcode: 4,
@@ -14,8 +21,10 @@ export const InHeader = {
   pid: 32,
   size: 40,
 } as const;
+/** struct fuse_out_header. */
 export const OutHeader = { len: 0, error: 4, unique: 8, size: 16 } as const;
 
+/** struct fuse_attr. */
 export const AttrLayout = {
   ino: 0,
   size: 8,
@@ -36,6 +45,7 @@ export const AttrLayout = {
   bytes: 88,
 } as const;
 
+/** struct fuse_entry_out. */
 export const EntryOut = {
   nodeid: 0,
   generation: 8,
@@ -47,17 +57,29 @@ export const EntryOut = {
   bytes: 128,
 } as const;
 
+/** struct fuse_attr_out. */
 export const AttrOut = { attrValid: 0, attrValidNs: 8, dummy: 12, attr: 16, bytes: 104 } as const;
+/** struct fuse_open_in. */
 export const OpenIn = { flags: 0, openFlags: 4, bytes: 8 } as const;
-export const OpenOut = { fh: 0, openFlags: 8, backingId: 12, bytes: 16 } as const;
+/** struct fuse_open_out. */
+export const OpenOut = { fh: 0, openFlags: 8, padding: 12, bytes: 16 } as const;
+/** struct fuse_read_in. */
 export const ReadIn = { fh: 0, offset: 8, size: 16, bytes: 40 } as const;
+/** struct fuse_release_in. */
 export const ReleaseIn = { fh: 0, bytes: 24 } as const;
+/** struct fuse_forget_in. */
 export const ForgetIn = { nlookup: 0, bytes: 8 } as const;
+/** struct fuse_batch_forget_in; an `item` is a struct fuse_forget_one. */
 export const BatchForgetIn = { count: 0, bytes: 8, item: 16 } as const;
+/** struct fuse_getxattr_in. */
 export const GetxattrIn = { size: 0, bytes: 8 } as const;
+/** struct fuse_getxattr_out. */
 export const GetxattrOut = { size: 0, bytes: 8 } as const;
+/** struct fuse_lseek_in. */
 export const LseekIn = { fh: 0, offset: 8, whence: 16, bytes: 24 } as const;
+/** struct fuse_lseek_out. */
 export const LseekOut = { offset: 0, bytes: 8 } as const;
+/** struct fuse_statfs_out. */
 export const StatfsOut = {
   blocks: 0,
   bfree: 8,
@@ -69,9 +91,10 @@ export const StatfsOut = {
   frsize: 48,
   bytes: 80,
 } as const;
-export const Dirent = { ino: 0, off: 8, namelen: 16, type: 20, name: 24 } as const;
+/** struct fuse_dirent; records are padded to 8 bytes. READDIRPLUS puts a struct fuse_entry_out before each. */
+export const DirentLayout = { ino: 0, off: 8, namelen: 16, type: 20, name: 24 } as const;
 
-/** INIT as sent up to 7.35 (16 bytes) and since 7.36 (64 bytes, flags2). */
+/** struct fuse_init_in, as sent up to 7.35 (16 bytes) and since 7.36 (64 bytes, flags2). */
 export const InitIn = {
   major: 0,
   minor: 4,
@@ -81,6 +104,7 @@ export const InitIn = {
   bytes: 16,
   bytesExtended: 64,
 } as const;
+/** struct fuse_init_out. */
 export const InitOut = {
   major: 0,
   minor: 4,
@@ -99,7 +123,7 @@ export const InitOut = {
   bytesMinor4: 8,
 } as const;
 
-/** Bits of INIT's `flags` (FUSE_ASYNC_READ … FUSE_INIT_EXT). */
+/** Bits of INIT's `flags` (FUSE_ASYNC_READ … FUSE_INIT_EXT), those that a read-only server has a say in. */
 export const InitFlag = {
   asyncRead: 0x1,
   exportSupport: 0x10,
@@ -118,6 +142,7 @@ export const InitFlag = {
 /** FOPEN_* flags of OPEN and OPENDIR replies. */
 export const OpenFlag = { directIo: 1, keepCache: 2, nonseekable: 4, cacheDir: 8 } as const;
 
+/** enum fuse_opcode: what is served or refused by name. */
 export const Opcode = {
   LOOKUP: 1,
   FORGET: 2,
@@ -161,7 +186,7 @@ export const Opcode = {
   TMPFILE: 51,
 } as const;
 
-/** Operations that are counted, in the order of the original's arrays (nydusd.md §9). */
+/** Operations that are counted, in the order of the original's arrays (`StatsFop` of its utils/src/metrics.rs). */
 export const COUNTED_OPS: readonly string[] = [
   'getattr',
   'readlink',

@@ -12,17 +12,17 @@ export const PAYLOAD_BYTES_MAX = 4096;
 /** Descriptors that one message may carry: a memory table with one per region. */
 export const FDS_MAX = 32;
 /** Regions of one memory table. The document says 8; rust-vmm front-ends send up to as many as descriptors fit. */
-export const REGIONS_MAX: number = FDS_MAX;
+const REGIONS_MAX: number = FDS_MAX;
 /** QEMU's VHOST_USER_MAX_CONFIG_SIZE. */
-export const CONFIG_BYTES_MAX = 256;
+const CONFIG_SPACE_BYTES_MAX = 256;
 
 /** Header flags. */
 export const Flag = { versionMask: 3, version: 1, reply: 4, needReply: 8 } as const;
 
 /** Bit 8 of a vring descriptor message: no descriptor is attached. */
-export const VRING_NO_FD = 0x100n;
+const VRING_NO_FD = 0x100n;
 /** Bits 0–7 of a vring descriptor message: the queue's index. */
-export const VRING_INDEX_MASK = 0xffn;
+const VRING_INDEX_MASK = 0xffn;
 /** Bit 0 of the flags of SET_VRING_ADDR: log writes to the used ring. */
 export const VRING_ADDR_LOG = 1;
 
@@ -135,8 +135,8 @@ export const requests: Readonly<Record<RequestKey, RequestRow>> = {
   setVringEnable: row(18, 'SET_VRING_ENABLE', 8, 0),
   setBackendReqFd: row(21, 'SET_BACKEND_REQ_FD', 0, 1),
   iotlbMsg: row(22, 'IOTLB_MSG', 32, 0, 'u64'),
-  getConfig: row(24, 'GET_CONFIG', [12, 12 + CONFIG_BYTES_MAX], 0, 'config'),
-  setConfig: row(25, 'SET_CONFIG', [12, 12 + CONFIG_BYTES_MAX], 0),
+  getConfig: row(24, 'GET_CONFIG', [12, 12 + CONFIG_SPACE_BYTES_MAX], 0, 'config'),
+  setConfig: row(25, 'SET_CONFIG', [12, 12 + CONFIG_SPACE_BYTES_MAX], 0),
   getInflightFd: row(31, 'GET_INFLIGHT_FD', [20, 24], 0, 'inflight'),
   setInflightFd: row(32, 'SET_INFLIGHT_FD', [20, 24], 1),
   resetDevice: row(34, 'RESET_DEVICE', 0, 0),
@@ -452,11 +452,11 @@ export function decodeConfig(name: string, view: DataView): ConfigWindow {
     );
   }
   if (size === 0) throw new ProtocolError(name, 'config size', 'must not be 0');
-  if (offset + size > CONFIG_BYTES_MAX) {
+  if (offset + size > CONFIG_SPACE_BYTES_MAX) {
     throw new ProtocolError(
       name,
       'config offset',
-      `plus size at most ${CONFIG_BYTES_MAX}, is ${offset + size}`,
+      `plus size at most ${CONFIG_SPACE_BYTES_MAX}, is ${offset + size}`,
     );
   }
   return {
@@ -474,36 +474,4 @@ export function encodeConfig(window: ConfigWindow): Uint8Array {
   view.setUint32(8, window.flags, true);
   payload.set(window.bytes, 12);
   return payload;
-}
-
-/** Migration log of SET_LOG_BASE. */
-export interface LogBase {
-  readonly size: bigint;
-  readonly offset: bigint;
-}
-
-export function decodeLogBase(view: DataView): LogBase {
-  return { size: view.getBigUint64(0, true), offset: view.getBigUint64(8, true) };
-}
-
-export function encodeLogBase(log: LogBase): Uint8Array {
-  const bytes = new Uint8Array(16);
-  const view = new DataView(bytes.buffer);
-  view.setBigUint64(0, log.size, true);
-  view.setBigUint64(8, log.offset, true);
-  return bytes;
-}
-
-/** SET_DEVICE_STATE_FD: direction 0 save, 1 load; phase 0 stopped. */
-export interface DeviceStateTransfer {
-  readonly direction: number;
-  readonly phase: number;
-}
-
-export function decodeDeviceState(view: DataView): DeviceStateTransfer {
-  return { direction: view.getUint32(0, true), phase: view.getUint32(4, true) };
-}
-
-export function encodeDeviceState(transfer: DeviceStateTransfer): Uint8Array {
-  return encodeVringState({ index: transfer.direction, num: transfer.phase });
 }

@@ -83,14 +83,14 @@ class FuseTarget implements Target {
       server.serve(channel, slot);
       waiting.add(slot);
       count(counts, channel, slot);
-      if (oneIn(random, 60)) server.resetSession();
+      if (oneIn(random, 60)) server.session.reset();
     }
     if (oneIn(random, 4)) {
-      server.abandon(channel);
+      server.parked.abandon(channel);
       channel.detach();
     }
-    for (let i = 0; i < 200 && server.hasParked; i++) await this.#settle(channel, random);
-    if (server.hasParked) throw new Error('a request waits for nothing');
+    for (let i = 0; i < 200 && server.parked.size > 0; i++) await this.#settle(channel, random);
+    if (server.parked.size > 0) throw new Error('a request waits for nothing');
     await this.#settle(channel, random);
     this.#tree.owed.length = 0;
     if (this.#defect !== null) throw this.#defect;

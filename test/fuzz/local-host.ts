@@ -51,8 +51,11 @@ export class LocalHost implements QueueHost {
     const key = `${device}:${queue}`;
     const served = this.#served.get(key);
     this.#served.delete(key);
-    served?.server.stop();
-    return served === undefined ? 0 : served.channel.detach();
+    if (served === undefined) return 0;
+    // Takes no more requests from here on; what waits is not waited for.
+    void served.server.quiesce(0);
+    this.server.parked.abandon(served.channel);
+    return served.channel.detach();
   }
 
   /** Serves what is there without a kick. */
@@ -73,6 +76,6 @@ export class LocalHost implements QueueHost {
   }
 
   async sessionReset(): Promise<void> {
-    this.server.resetSession();
+    this.server.session.reset();
   }
 }

@@ -2,8 +2,8 @@
 import { closeSync, ftruncateSync, openSync } from 'node:fs';
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import type { Addon } from '../../src/native/addon.ts';
-import type { Log } from '../../src/vhost/host.ts';
-import { Session } from '../../src/vhost/session.ts';
+import type { Logger } from '../../src/vhost/host.ts';
+import { VhostUserSession } from '../../src/vhost/session.ts';
 import { encodeMessage, HEADER_BYTES, requests } from '../../src/wire/vhost-user.ts';
 import { DescriptorFlag } from '../../src/wire/virtio.ts';
 import { DriverRing, GuestMemory } from '../support/driver.ts';
@@ -111,12 +111,12 @@ class VhostTarget implements Target {
     return known.includes(fd) ? fd : this.#inflight;
   }
 
-  #open(): { session: Session; socket: number; host: LocalHost } {
+  #open(): { session: VhostUserSession; socket: number; host: LocalHost } {
     const pair = new Int32Array(2);
     this.#addon.socketPair(pair);
     const host = new LocalHost(this.#addon, this.#tree.vfs);
     const quiet = () => {};
-    const log: Log = {
+    const log: Logger = {
       debug: quiet,
       info: quiet,
       warn: quiet,
@@ -125,7 +125,7 @@ class VhostTarget implements Target {
       },
     };
     const options = { addon: this.#addon, host, log, queues: QUEUES, tag: 'fuzz', memoryTimeoutMs: 5 };
-    const session = new Session(pair[0]!, options);
+    const session = new VhostUserSession(pair[0]!, options);
     host.onFault = () => session.fail('a ring broke');
     return { session, socket: pair[1]!, host };
   }

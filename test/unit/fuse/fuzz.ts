@@ -3,7 +3,10 @@ import { Vfs } from '../../../src/vfs/vfs.ts';
 import { FakeChannel, fuseRequest } from '../../support/fake-channel.ts';
 import { MemoryFs, type MemoryNode } from '../../support/memory-fs.ts';
 
-/** Requests that were answered without an error (or rightly not at all), and those that were refused; how many of both waited. */
+/**
+ * Requests that were answered without an error (or rightly not at all), and those that were refused; how many of both
+ * waited.
+ */
 export interface FuseFuzzResult {
   accepted: number;
   refused: number;
@@ -172,11 +175,12 @@ class Scene {
   #reconnect(): void {
     if (this.#random(10) !== 0) return;
     const old = this.#channel;
-    this.#server.abandon(old);
+    this.#server.parked.abandon(old);
     old.detach();
-    this.#server.resetSession();
+    this.#server.session.reset();
     for (const read of old.pool) read.run();
-    if (this.#server.inflight().length > 0) throw new Error('requests of a connection that went are listed');
+    if (this.#server.parked.inflight().length > 0)
+      throw new Error('requests of a connection that went are listed');
     this.#waiting.clear();
     this.#channel = this.#connect();
   }
@@ -244,15 +248,15 @@ class Scene {
       for (const fs of this.#all) for (const resume of fs.waiting.splice(0)) resume(0);
       for (const slot of this.#waiting.keys()) this.#settle(slot);
     }
-    const left = this.#server.inflight().length;
+    const left = this.#server.parked.inflight().length;
     if (this.#waiting.size > 0 || left > 0)
       throw new Error(`${this.#waiting.size} requests never answered, ${left} listed`);
   }
 }
 
 /**
- * Random requests, valid and damaged, while mounts come and go, data comes late and connections end. Throws if a handler throws, a reply is
- * malformed, goes to the wrong request, or never comes. The same seed gives the same run.
+ * Random requests, valid and damaged, while mounts come and go, data comes late and connections end. Throws if a
+ * handler throws, a reply is malformed, goes to the wrong request, or never comes. The same seed gives the same run.
  */
 export function fuzzFuse(seed: number, iterations: number): FuseFuzzResult {
   const scene = new Scene(generator(seed));

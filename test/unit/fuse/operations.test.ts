@@ -130,7 +130,7 @@ describe('OPEN', () => {
     ask(...init(InitFlag.noOpenSupport));
     expect(ask(open, words(0, 0))).toMatchObject({ error: ENOSYS, total: 16 });
     expect(ask(open, words(1, 0))).toMatchObject({ error: EROFS });
-    server.resetSession();
+    server.session.reset();
     expect(ask(open, words(0, 0))).toMatchObject({ error: 0 });
   });
 
@@ -255,7 +255,7 @@ describe('READ', () => {
     const { ask, channel, server } = harness();
     channel.cached.set(COUNT_FD, 64);
     expect(ask(...read(0n, 1000, SPLIT))).toBeUndefined();
-    expect(server.inflight()).toHaveLength(1);
+    expect(server.parked.inflight()).toHaveLength(1);
     expect(channel.pool.map(({ fd, fileOffset, length, skip }) => [fd, fileOffset, length, skip])).toEqual([
       [COUNT_FD, 64, 136, 16 + 64],
     ]);
@@ -264,7 +264,7 @@ describe('READ', () => {
     channel.pool[1]!.run();
     const { body } = channel.reply(0)!;
     expect([body.length, body[199], body.subarray(250).toString()]).toEqual([255, 199, 'guest']);
-    expect([channel.flushes, server.hasParked]).toEqual([1, false]);
+    expect([channel.flushes, server.parked.size]).toEqual([1, 0]);
   });
 
   it('goes on where a pool thread read less than it was asked for', () => {

@@ -163,25 +163,26 @@ it('reports a ring that breaks when it is armed', () => {
 it('serves nothing once stopped, not even what was scheduled, and its waiting requests are nobody’s', async () => {
   ring.available = [fuseRequest({ opcode: Opcode.READ, lo: MISSING }, new Uint8Array(40)), ...many(32 * 20)];
   ringServer.drain();
-  expect(server.inflight()).toHaveLength(1);
+  expect(server.parked.inflight()).toHaveLength(1);
   const left = ring.available.length;
-  ringServer.stop();
+  const over = ringServer.quiesce(0);
   ring.detach();
   await nextTurn();
+  await over;
   ringServer.drain();
-  expect([ring.available.length, server.inflight(), server.hasParked]).toEqual([left, [], false]);
+  expect([ring.available.length, server.parked.inflight(), server.parked.size]).toEqual([left, [], 0]);
   fs.waiting[0]!(0);
   expect(ring.reply(0)).toBeUndefined();
 });
 
-it('leaves the waiting requests of another ring of the same server alone', () => {
+it('leaves the waiting requests of another ring of the same server alone', async () => {
   const other = new FakeRing();
   const otherServer = new RingServer(other, server, { pollNs: 0, isCrowded: () => false, onFault: () => {} });
   for (const one of [ring, other])
     one.available = [fuseRequest({ opcode: Opcode.READ, lo: MISSING }, new Uint8Array(40))];
   ringServer.drain();
   otherServer.drain();
-  ringServer.stop();
+  await ringServer.quiesce(0);
   fs.nodes[MISSING]!.missing = false;
   for (const resume of fs.waiting.splice(0)) resume(0);
   expect([ring.reply(0), other.reply(0)?.error]).toEqual([undefined, 0]);
@@ -226,7 +227,7 @@ describe('quiescing', () => {
     expect(await over).toEqual({ failed: 1, stuck: 0 });
     expect(ring.reply(1)?.error).toBe(0);
     fs.waiting[0]!(0);
-    expect(server.hasParked).toBe(false);
+    expect(server.parked.size).toBe(0);
   });
 
   it('ends at once when it is called again for nobody', async () => {

@@ -2,7 +2,7 @@ import { mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import type { DeviceOptions, Log } from '../../../src/vhost/host.ts';
+import type { DeviceOptions, Logger } from '../../../src/vhost/host.ts';
 import { VhostUserListener } from '../../../src/vhost/listener.ts';
 import { addon } from '../../support/addon.ts';
 import { DriverRing, GuestMemory } from '../../support/driver.ts';
@@ -35,7 +35,7 @@ export class Bench {
     const write = (level: string) => (fields: Record<string, unknown>, message: string) => {
       this.lines.push({ ...fields, level, message });
     };
-    const log: Log = {
+    const log: Logger = {
       debug: write('debug'),
       info: write('info'),
       warn: write('warn'),

@@ -3,7 +3,8 @@
  * answered by numbered messages.
  */
 import { MessageChannel, type MessagePort, Worker } from 'node:worker_threads';
-import type { Log, QueueHost } from '../../../vhost/host.ts';
+import { Errno } from '../../../lib/errno.ts';
+import type { Logger, QueueHost } from '../../../vhost/host.ts';
 import type { FromWorker, MountSpec, ToWorker } from './messages.ts';
 
 /** A request to a worker, before the pool numbers it. */
@@ -11,7 +12,7 @@ type Ask = ToWorker extends infer M ? (M extends { id: number } ? Omit<M, 'id'> 
 type Ack = Extract<FromWorker, { type: 'ack' }>;
 
 export interface WorkerPoolOptions {
-  readonly log: Log;
+  readonly log: Logger;
   readonly pollUs: number;
   /** Takes the end of a port over which a new worker sends its requests for chunks. */
   readonly connectStorage: (port: MessagePort) => void;
@@ -61,7 +62,7 @@ export class WorkerPool implements QueueHost {
   }
 
   async attach(device: number, queue: number): Promise<number> {
-    if (this.#stopping) return -19; // ENODEV
+    if (this.#stopping) return -Errno.ENODEV;
     const { result } = await this.#memberOf(queue).ask({ type: 'attach', device, queue });
     return result;
   }

@@ -1,8 +1,8 @@
 /** A queue worker: serves the rings given to it with one FUSE server over the tree of all mounts. */
 import { availableParallelism } from 'node:os';
-import { getSystemErrorName } from 'node:util';
 import { type MessagePort, parentPort, workerData } from 'node:worker_threads';
 import { FuseServer } from '../../../fuse/server.ts';
+import { Errno, errnoName } from '../../../lib/errno.ts';
 import { addon } from '../../../native/index.ts';
 import { RingChannel } from '../../../transport/ring-channel.ts';
 import { RingServer } from '../../../transport/virtio.ts';
@@ -12,7 +12,6 @@ import type { FromWorker, MountSpec, ToWorker } from './messages.ts';
 import { WorkerMounts } from './mounts.ts';
 import { snapshotOf } from './snapshot.ts';
 
-const EIO = 5;
 /** How often is looked whether requests still use what is to go. */
 const POLL_MS = 1;
 /**
@@ -59,7 +58,7 @@ function mount(spec: MountSpec): number {
       fields: { mount: spec.path, cause: String(error) },
       message: 'mount failed in a queue worker',
     });
-    return -EIO;
+    return -Errno.EIO;
   }
 }
 
@@ -67,7 +66,7 @@ function mount(spec: MountSpec): number {
 async function unmount(serial: number): Promise<number> {
   vfs.unmount(serial);
   server.counters.rootSerial = vfs.rootSerial;
-  while (server.hasParkedFor(serial)) {
+  while (server.parked.hasSerial(serial)) {
     await new Promise((resolve) => setTimeout(resolve, POLL_MS));
   }
   vfs.forgetMount(serial);
@@ -115,7 +114,7 @@ async function memoryFresh(device: number): Promise<number> {
 }
 
 function resetSession(): number {
-  server.resetSession();
+  server.session.reset();
   return 0;
 }
 
@@ -154,7 +153,7 @@ async function handle(message: ToWorker): Promise<void> {
       ack(message.id, 0, snapshotOf(server.counters, message.serial, message.takeLatest));
       break;
     case 'inflight':
-      ack(message.id, 0, server.inflight());
+      ack(message.id, 0, server.parked.inflight());
       break;
     case 'stop':
       ack(message.id, await stop());
@@ -166,7 +165,7 @@ async function handle(message: ToWorker): Promise<void> {
 
 process.on('uncaughtExceptionMonitor', (error) => {
   const code = (error as NodeJS.ErrnoException).errno;
-  const cause = typeof code === 'number' && code < 0 ? getSystemErrorName(code) : error.stack;
+  const cause = typeof code === 'number' && code < 0 ? errnoName(code) : error.stack;
   post({ type: 'log', level: 'error', fields: { cause }, message: 'defect in a queue worker' });
 });
 port.on('message', (message: ToWorker) => void handle(message));
