@@ -2,7 +2,7 @@
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { checkImage } from '../../src/image/check/check.ts';
-import { EntryReader } from '../../src/image/inspect/entry-text.ts';
+import { EntryReader } from '../../src/image/read/entry-reader.ts';
 import { imageOf, walkTree } from '../../src/image/read/tree-walk.ts';
 import { blobSpec } from '../../src/rafs/blob-spec.ts';
 import { type Bootstrap, openBootstrap } from '../../src/rafs/bootstrap.ts';

@@ -1,4 +1,6 @@
+import type { Turns } from '../../lib/turns.ts';
 import { BlobFeature, UNKNOWN_BLOB_ID } from '../../wire/rafs/flags.ts';
+import type { EarlierChunks } from '../create/blob-table.ts';
 import type { CreateOptions } from '../create/create.ts';
 import {
   chunkInfoV1,
@@ -11,9 +13,7 @@ import {
 } from '../model/blob.ts';
 import { ImageError } from '../model/error.ts';
 import type { ImageNode } from '../model/node.ts';
-import type { Turns } from '../model/turns.ts';
 import { Batcher } from './batch.ts';
-import type { EarlierChunks } from './blob-table.ts';
 import { CacheFiles } from './cache-files.ts';
 import { Chunker, type StoredChunk } from './chunker.ts';
 import { type BlobCipher, newCipher } from './cipher.ts';
@@ -74,7 +74,7 @@ export class BlobBuild {
   async finishData(early: readonly ImageNode[]): Promise<ImageBlob | null> {
     const { out, chunker } = this.#open();
     await chunker.finish();
-    this.#turns.check();
+    this.#turns.throwIfAborted();
     if (chunker.chunks.length === 0) return null;
     const { fsVersion, compressor, digester, prefetchPolicy } = this.#options;
     const features = this.#features(chunker);

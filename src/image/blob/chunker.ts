@@ -1,12 +1,12 @@
 import { closeSync, constants, fstatSync, openSync, readSync } from 'node:fs';
 import { crc32c } from '@node-rs/crc32';
 import { type DigestAlgorithm, digest } from '../../lib/content-hash.ts';
+import type { Turns } from '../../lib/turns.ts';
 import { ChunkFlag } from '../../wire/rafs/chunk.ts';
+import type { EarlierChunks } from '../create/blob-table.ts';
 import { ImageError, reason } from '../model/error.ts';
 import { type ImageNode, isRegular } from '../model/node.ts';
-import type { Turns } from '../model/turns.ts';
 import type { Batch, Batcher } from './batch.ts';
-import type { EarlierChunks } from './blob-table.ts';
 import { type BlobCipher, encrypt } from './cipher.ts';
 import { type BuildCompressor, compressSpans, PACK_SLACK, type Span } from './compress.ts';
 import type { OutputFile } from './output-file.ts';

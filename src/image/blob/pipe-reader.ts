@@ -1,6 +1,6 @@
 import { closeSync, constants, openSync, statSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { ImageError, reason } from '../model/error.ts';
+import { ImageError, reason, throwIfInterrupted } from '../model/error.ts';
 
 /** How often a pipe is tried while it has no reader. */
 const RETRY_MS = 20;
@@ -13,7 +13,7 @@ const RETRY_MS = 20;
 export async function waitForReader(path: string, signal?: AbortSignal): Promise<(() => void) | null> {
   if (statSync(path, { throwIfNoEntry: false })?.isFIFO() !== true) return null;
   for (;;) {
-    if (signal?.aborted) throw new ImageError('IMAGE_ABORTED', 'interrupted');
+    throwIfInterrupted(signal);
     try {
       const fd = openSync(path, constants.O_WRONLY | constants.O_NONBLOCK);
       return () => closeSync(fd);

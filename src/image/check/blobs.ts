@@ -10,7 +10,7 @@ import type { ChunkInfoTable } from '../../wire/blob-meta.ts';
 import { type BlobSpec, isUnindexed } from '../../wire/rafs/blob-spec.ts';
 import { ChunkFlag, type DecodedChunk, decodeChunk } from '../../wire/rafs/chunk.ts';
 import { BlobFeature } from '../../wire/rafs/flags.ts';
-import { ImageError } from '../model/error.ts';
+import { throwIfInterrupted } from '../model/error.ts';
 import type { CheckProgress } from './check.ts';
 import type { Faults } from './faults.ts';
 import { checkMetaBlob, checkToc, idMismatch, type Range } from './toc.ts';
@@ -196,7 +196,7 @@ export class BlobChecker {
   /** Reads and decodes the chunks' common unit and verifies each. */
   async #verify(blob: CheckedBlob, chunks: readonly Chunk[]): Promise<void> {
     const { source, codecs, signal, onProgress } = this.#options;
-    if (signal?.aborted) throw new ImageError('IMAGE_ABORTED', 'interrupted');
+    throwIfInterrupted(signal);
     const { spec } = blob;
     const { unit } = chunks[0]!;
     try {

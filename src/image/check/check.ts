@@ -1,16 +1,17 @@
 import { addonCodecs } from '../../blob/codecs.ts';
 import type { BlobSource } from '../../blob/source.ts';
+import { Turns } from '../../lib/turns.ts';
 import { addon } from '../../native/index.ts';
 import type { Bootstrap } from '../../rafs/bootstrap.ts';
 import type { Image } from '../../rafs/image.ts';
-import { EntryReader } from '../inspect/entry-text.ts';
 import { debugText } from '../model/debug-text.ts';
-import { Turns } from '../model/turns.ts';
+import { interrupted } from '../model/error.ts';
+import { EntryReader } from '../read/entry-reader.ts';
 import { imageOf, type WalkEntry, walkTree } from '../read/tree-walk.ts';
 import { BlobChecker, type DamagedChunk } from './blobs.ts';
 import { Faults } from './faults.ts';
-import { TreeCheckV5 } from './v5.ts';
-import { TreeCheckV6 } from './v6.ts';
+import { TreeCheckV5 } from './tree-v5.ts';
+import { TreeCheckV6 } from './tree-v6.ts';
 
 /** What each version has beyond what the reader checks. */
 export interface TreeCheck {
@@ -58,7 +59,7 @@ export async function checkImage(options: CheckOptions): Promise<CheckReport> {
   const faults = new Faults();
   const notes: string[] = [];
   const image = imageOf(bootstrap);
-  const tree = await checkTree(bootstrap, image, path, faults, new Turns(signal));
+  const tree = await checkTree(bootstrap, image, path, faults, new Turns(signal, interrupted));
   // Records that break rules would only be reported again by the blobs they point into.
   if (source !== null && faults.count === 0) {
     const checker = new BlobChecker({

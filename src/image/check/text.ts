@@ -1,7 +1,7 @@
 import { blobSpec } from '../../rafs/blob-spec.ts';
 import type { Bootstrap } from '../../rafs/bootstrap.ts';
 import { compressorOf } from '../../wire/rafs/flags.ts';
-import { EntryReader, featureWords } from '../inspect/entry-text.ts';
+import { EntryReader, featureWords } from '../read/entry-reader.ts';
 import { imageOf, walkTree } from '../read/tree-walk.ts';
 
 /** Lines which the original prints of a sound image; `verbose` lists inodes and chunks first. src/bin/nydus-image/validator.rs. */

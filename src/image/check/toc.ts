@@ -15,7 +15,7 @@ import {
 } from '../../wire/blob-toc.ts';
 import { decodeChunk } from '../../wire/rafs/chunk.ts';
 import { BlobFeature } from '../../wire/rafs/flags.ts';
-import { ImageError } from '../model/error.ts';
+import { ImageError, throwIfInterrupted } from '../model/error.ts';
 import type { BlobCheckOptions, CheckedBlob } from './blobs.ts';
 
 const WINDOW_BYTES = 1 << 20;
@@ -50,7 +50,7 @@ async function* windows(
 ): AsyncGenerator<Uint8Array> {
   for (const { offset, size } of ranges) {
     for (let done = 0; done < size; ) {
-      if (signal?.aborted) throw new ImageError('IMAGE_ABORTED', 'interrupted');
+      throwIfInterrupted(signal);
       const length = Math.min(WINDOW_BYTES, size - done);
       const part = window?.subarray(0, length) ?? Buffer.allocUnsafeSlow(length);
       await source.read(objectId, offset + done, part);

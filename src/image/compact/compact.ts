@@ -1,8 +1,16 @@
 import type { BlobSource } from '../../blob/source.ts';
+import { Turns } from '../../lib/turns.ts';
 import { compressorOf, digesterOf } from '../../wire/rafs/flags.ts';
-import { BLOBS_MAX_V6, tooManyBlobs } from '../blob/blob-table.ts';
 import type { StoredChunk } from '../blob/chunker.ts';
 import type { Destination } from '../blob/output-file.ts';
+import { BLOBS_MAX_V6, tooManyBlobs } from '../create/blob-table.ts';
+import type { ImageBlob } from '../model/blob.ts';
+import { interrupted } from '../model/error.ts';
+import { assignInodes } from '../model/node.ts';
+import { BlobReader } from '../read/blob-reader.ts';
+import { checkCompatible, refuseTarfs } from '../read/compatible.ts';
+import { loadDictionary } from '../read/dictionary.ts';
+import { type LoadedImage, loadImage } from '../read/load.ts';
 import {
   cipherOf,
   contentKey,
@@ -11,15 +19,8 @@ import {
   packerOf,
   replaceChunks,
   writeAnew,
-} from '../bootstrap/rewrite.ts';
-import { loadDictionary } from '../dictionary/load.ts';
-import type { ImageBlob } from '../model/blob.ts';
-import { assignInodes } from '../model/node.ts';
-import { Turns } from '../model/turns.ts';
-import { BlobReader } from '../read/blob-reader.ts';
-import { checkCompatible, refuseTarfs } from '../read/compatible.ts';
-import { type LoadedImage, loadImage } from '../read/load.ts';
-import { type CopyProgress, copyBlob } from './blob.ts';
+} from '../rewrite/carry-over.ts';
+import { type CopyProgress, copyBlob } from '../rewrite/copy-blob.ts';
 import { type CompactPlan, type CompactRules, planCompaction } from './plan.ts';
 
 /** What `compact` reads and writes. */
@@ -58,7 +59,7 @@ export interface CompactResult {
  * left behind but, at most, complete blobs. builder/src/compact.rs.
  */
 export async function compact(options: CompactOptions): Promise<CompactResult | null> {
-  const turns = new Turns(options.signal);
+  const turns = new Turns(options.signal, interrupted);
   const image = await loadImage(options.bootstrap);
   refuseTarfs(image, 'a source of chunks for another blob');
   const tree = assignInodes(image.root);
@@ -67,7 +68,7 @@ export async function compact(options: CompactOptions): Promise<CompactResult | 
   const known = await Known.of(image, dictionary, options.source);
   if (known.blobs.length === 0 || known.blobs.length < options.minBlobs) return null;
   const plan = planCompaction({ tree, ...known.input() }, options);
-  turns.check();
+  turns.throwIfAborted();
   const { blobs, newBlobs, moved } = await writeBlobs(image, known.blobs, plan, options, turns);
   replaceChunks(tree, (node) => node.chunks.map((chunk) => moved(plan.substitutes.get(chunk)!)));
   const { path, size } = writeAnew(image.bootstrap.version, tree, { ...kept, blobs }, options.output);

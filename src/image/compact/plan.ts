@@ -1,7 +1,7 @@
 import type { StoredChunk } from '../blob/chunker.ts';
-import { contentKey } from '../bootstrap/rewrite.ts';
 import type { ImageBlob } from '../model/blob.ts';
 import type { NumberedTree } from '../model/node.ts';
+import { contentKey } from '../rewrite/carry-over.ts';
 
 /** Which blobs are worth to be written anew. Sizes in compressed bytes. */
 export interface CompactRules {

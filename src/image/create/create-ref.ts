@@ -1,20 +1,21 @@
 import { resolve } from 'node:path';
+import { Turns } from '../../lib/turns.ts';
 import { BlobFeature } from '../../wire/rafs/flags.ts';
-import type { BlobTable } from '../blob/blob-table.ts';
+import { type RefData, refChunkInfo, refFeatures } from '../blob/archive/ref-data.ts';
+import { RefStore } from '../blob/archive/ref-store.ts';
 import { CacheFiles } from '../blob/cache-files.ts';
-import { type RefData, refChunkInfo, refFeatures } from '../blob/meta-blob.ts';
 import { type Destination, OutputFile } from '../blob/output-file.ts';
-import { RefStore } from '../blob/ref-store.ts';
 import { BlobSections } from '../blob/sections.ts';
 import { digestArray, type ImageBlob, PLAIN_BLOB } from '../model/blob.ts';
+import { interrupted } from '../model/error.ts';
 import { assignInodes, type ImageNode, type NumberedTree } from '../model/node.ts';
 import { overlay, setLayer } from '../model/overlay.ts';
-import { Turns } from '../model/turns.ts';
 import type { LoadedImage } from '../read/load.ts';
 import { openArchive, readArchive } from '../source/archive/archive.ts';
 import { openByteSource } from '../source/tar/byte-source.ts';
+import { encodeRefBootstrap, refResult, writeFile } from './archive-bootstrap.ts';
+import type { BlobTable } from './blob-table.ts';
 import { type CreateOptions, type CreateResult, LAYER, loadEarlier, type Progress } from './create.ts';
-import { encodeRefBootstrap, refResult, writeFile } from './ref-bootstrap.ts';
 
 /** Where the parts of an image over an archive go, and what they are. Always v6 and SHA-256. */
 export interface RefOutput
@@ -50,7 +51,7 @@ export interface RefOptions extends RefOutput, Pick<CreateOptions, 'signal' | 'o
  */
 export async function createRef(options: RefOptions): Promise<CreateResult> {
   const progress: Progress = { entries: 0, bytes: 0, bytesTotal: 0 };
-  const turns = new Turns(options.signal);
+  const turns = new Turns(options.signal, interrupted);
   const { parent, table } = await loadRefEarlier(options);
   const source = await openArchive(openByteSource(options.archive, options.signal), turns);
   // Made with the first chunk: an archive that is refused leaves no trace.

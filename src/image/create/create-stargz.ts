@@ -1,7 +1,7 @@
-import { StargzStore } from '../blob/stargz-store.ts';
-import { ImageError } from '../model/error.ts';
+import { Turns } from '../../lib/turns.ts';
+import { StargzStore } from '../blob/archive/stargz-store.ts';
+import { ImageError, interrupted } from '../model/error.ts';
 import { type ImageNode, inOrder } from '../model/node.ts';
-import { Turns } from '../model/turns.ts';
 import {
   parseStargzIndex,
   STARGZ_INDEX_BYTES_MAX,
@@ -25,7 +25,7 @@ export interface StargzOptions extends RefOutput, Pick<CreateOptions, 'signal' |
 /** Builds a v6 image whose data is an eStargz layer that is elsewhere. Throws ImageError, also for a hostile index. */
 export async function createStargz(options: StargzOptions): Promise<CreateResult> {
   const progress: Progress = { entries: 0, bytes: 0, bytesTotal: 0 };
-  const turns = new Turns(options.signal);
+  const turns = new Turns(options.signal, interrupted);
   const name = options.index.toString();
   const entries = parseStargzIndex(await readIndex(options, name), name);
   const { parent, table } = await loadRefEarlier(options);
@@ -40,7 +40,7 @@ export async function createStargz(options: StargzOptions): Promise<CreateResult
     if (turn !== undefined) await turn;
   }
   store.finish();
-  turns.check();
+  turns.throwIfAborted();
   const root = tree.finish();
   const reached = new Set(inOrder(root));
   for (const file of files) {

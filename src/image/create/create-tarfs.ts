@@ -1,16 +1,16 @@
+import { Turns } from '../../lib/turns.ts';
 import { BlobFeature } from '../../wire/rafs/flags.ts';
+import { TarfsStore } from '../blob/archive/tarfs-store.ts';
 import type { Destination } from '../blob/output-file.ts';
-import { TarfsStore } from '../blob/tarfs-store.ts';
 import { type ImageBlob, PLAIN_BLOB } from '../model/blob.ts';
-import { ImageError } from '../model/error.ts';
+import { ImageError, interrupted } from '../model/error.ts';
 import { assignInodes } from '../model/node.ts';
 import { setLayer } from '../model/overlay.ts';
-import { Turns } from '../model/turns.ts';
 import { openArchive, readArchive } from '../source/archive/archive.ts';
 import { GzipSource } from '../source/archive/gzip-source.ts';
 import { openByteSource } from '../source/tar/byte-source.ts';
+import { encodeRefBootstrap, refResult, writeFile } from './archive-bootstrap.ts';
 import { type CreateOptions, type CreateResult, LAYER, type Progress } from './create.ts';
-import { encodeRefBootstrap, refResult, writeFile } from './ref-bootstrap.ts';
 
 /** An image whose data is a tar as it is, which a kernel can mount. Always v6. */
 export interface TarfsOptions
@@ -25,7 +25,7 @@ export interface TarfsOptions
 /** Builds the bootstrap of a tarfs image, all there is to build. Throws ImageError; aborting the signal ends it with IMAGE_ABORTED. */
 export async function createTarfs(options: TarfsOptions): Promise<CreateResult> {
   const progress: Progress = { entries: 0, bytes: 0, bytesTotal: 0 };
-  const turns = new Turns(options.signal);
+  const turns = new Turns(options.signal, interrupted);
   const source = await openArchive(openByteSource(options.archive, options.signal), turns);
   try {
     if (source instanceof GzipSource) {

@@ -1,23 +1,24 @@
 import { resolve } from 'node:path';
 import type { BlobSource } from '../../blob/source.ts';
 import type { DigestAlgorithm } from '../../lib/content-hash.ts';
-import { BlobTable } from '../blob/blob-table.ts';
+import { Turns } from '../../lib/turns.ts';
 import { BlobBuild } from '../blob/build.ts';
 import type { Chunker } from '../blob/chunker.ts';
 import type { BuildCompressor } from '../blob/compress.ts';
 import { type Destination, OutputFile } from '../blob/output-file.ts';
 import { writeBootstrapV5 } from '../bootstrap/write-v5.ts';
 import { type BootstrapOptions, writeBootstrapV6 } from '../bootstrap/write-v6.ts';
-import { loadDictionary } from '../dictionary/load.ts';
 import type { ImageBlob } from '../model/blob.ts';
+import { interrupted } from '../model/error.ts';
 import { assignInodes, type ImageNode, isRegular, type NumberedTree } from '../model/node.ts';
 import { overlay, setLayer } from '../model/overlay.ts';
 import { matchPrefetch, type PrefetchMatch } from '../model/prefetch.ts';
-import { Turns } from '../model/turns.ts';
 import { checkTraits, refuseTarfs, traitsOf } from '../read/compatible.ts';
+import { loadDictionary } from '../read/dictionary.ts';
 import { type LoadedImage, loadImage } from '../read/load.ts';
 import type { WhiteoutSpec } from '../source/directory.ts';
 import type { TreeSource } from '../source/tree-source.ts';
+import { BlobTable } from './blob-table.ts';
 
 /** What `create` builds and where it goes. */
 export interface CreateOptions {
@@ -98,7 +99,7 @@ export const LAYER = 1;
  */
 export async function create(options: CreateOptions): Promise<CreateResult> {
   const progress: Progress = { entries: 0, bytes: 0, bytesTotal: 0 };
-  const turns = new Turns(options.signal);
+  const turns = new Turns(options.signal, interrupted);
   const { parent, table } = await loadEarlier(options);
   const data = new BlobBuild(options, table, turns, (bytes) => {
     progress.bytes += bytes;
@@ -147,7 +148,7 @@ async function readTree(
   const context = { chunker, explicitUidGid, whiteoutSpec, keepWhiteouts, onEntry, signal };
   const root = await options.source.read(context);
   setLayer(root, LAYER);
-  turns.check();
+  turns.throwIfAborted();
   return root;
 }
 

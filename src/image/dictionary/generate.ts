@@ -1,16 +1,16 @@
 import { basename, dirname } from 'node:path';
 import { ChunkFlag } from '../../wire/rafs/chunk.ts';
 import { BlobFeature, type Compressor, compressorOf, type Digester } from '../../wire/rafs/flags.ts';
-import { BLOBS_MAX_V6, tooManyBlobs } from '../blob/blob-table.ts';
 import type { StoredChunk } from '../blob/chunker.ts';
 import type { Destination } from '../blob/output-file.ts';
-import { writeAnew } from '../bootstrap/rewrite.ts';
+import { BLOBS_MAX_V6, tooManyBlobs } from '../create/blob-table.ts';
 import { type ImageBlob, PLAIN_BLOB } from '../model/blob.ts';
 import { ImageError } from '../model/error.ts';
 import { assignInodes, FileType, type ImageNode, type NumberedTree, newNode } from '../model/node.ts';
 import { checkTraits, refuseTarfs, type Traits, traitsOf } from '../read/compatible.ts';
 import { effectiveBlobId, inheritBlobOfFile } from '../read/inherited-blob.ts';
 import { type LoadedImage, loadImage } from '../read/load.ts';
+import { writeAnew } from '../rewrite/carry-over.ts';
 import { type ChunkRow, selectChunks } from './select.ts';
 import { type BlobRecord, ChunkStore, databasePath } from './store.ts';
 

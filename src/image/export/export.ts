@@ -1,6 +1,6 @@
 import type { BlobSource } from '../../blob/source.ts';
 import type { BootstrapV6 } from '../../rafs/bootstrap.ts';
-import { ImageError } from '../model/error.ts';
+import { ImageError, throwIfInterrupted } from '../model/error.ts';
 import { BlobReader } from '../read/blob-reader.ts';
 import { isTarfs, readBootstrap } from '../read/load.ts';
 import { DiskOutput } from './disk.ts';
@@ -161,7 +161,7 @@ class Progress {
 
   /** Throws IMAGE_ABORTED when the work is to end. */
   reach(bytes: number): void {
-    if (this.#options.signal?.aborted) throw new ImageError('IMAGE_ABORTED', 'interrupted');
+    throwIfInterrupted(this.#options.signal);
     this.#options.onProgress?.({ bytes, bytesTotal: this.#bytesTotal });
   }
 }

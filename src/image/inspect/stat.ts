@@ -3,9 +3,9 @@ import type { DecodedChunk } from '../../wire/rafs/chunk.ts';
 import { type Digester, digesterOf } from '../../wire/rafs/flags.ts';
 import { debugText } from '../model/debug-text.ts';
 import { ImageError } from '../model/error.ts';
+import { EntryReader } from '../read/entry-reader.ts';
 import { readBootstrap } from '../read/load.ts';
 import { imageOf, type WalkEntry, walkTree } from '../read/tree-walk.ts';
-import { EntryReader } from './entry-text.ts';
 
 /** Chunk sizes, as powers of two, for which `chunk_sizes` counts. */
 const CHUNK_BITS_MIN = 12;

@@ -19,3 +19,13 @@ export class ImageError extends CodedError<ImageErrorCode> {}
 export function reason(error: unknown): string {
   return error instanceof Error ? error.message : String(error);
 }
+
+/** What work ends with when the user ends it. */
+export function interrupted(): ImageError {
+  return new ImageError('IMAGE_ABORTED', 'interrupted');
+}
+
+/** Throws IMAGE_ABORTED if the signal is aborted. */
+export function throwIfInterrupted(signal: AbortSignal | undefined): void {
+  if (signal?.aborted) throw interrupted();
+}

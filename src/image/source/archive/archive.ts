@@ -1,6 +1,6 @@
+import type { Turns } from '../../../lib/turns.ts';
 import type { Progress } from '../../create/create.ts';
 import type { ImageNode } from '../../model/node.ts';
-import type { Turns } from '../../model/turns.ts';
 import { type ByteSource, recognizeGzip } from '../tar/byte-source.ts';
 import { type FileStore, readTar } from '../tar/tar-source.ts';
 import { GzipSource } from './gzip-source.ts';
@@ -41,6 +41,6 @@ export async function readArchive(
     onEntry,
     chunker: () => store,
   });
-  turns.check();
+  turns.throwIfAborted();
   return root;
 }

@@ -17,7 +17,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
-import { StreamOutput } from '../../../../src/image/unpack/output.ts';
+import { StreamOutput } from '../../../../src/image/unpack/stream-output.ts';
 
 let dir: string;
 let path: string;

@@ -1,4 +1,5 @@
 import { type DigestAlgorithm, digest } from '../../lib/content-hash.ts';
+import type { Turns } from '../../lib/turns.ts';
 import { encodeTrailingTarHeader, Section } from '../../wire/blob-toc.ts';
 import { ChunkFlag } from '../../wire/rafs/chunk.ts';
 import { BlobFeature, type Compressor } from '../../wire/rafs/flags.ts';
@@ -17,7 +18,6 @@ import {
   PLAIN_BLOB,
 } from '../model/blob.ts';
 import { ImageError } from '../model/error.ts';
-import type { Turns } from '../model/turns.ts';
 import type { BlobReader, PackedChunk } from '../read/blob-reader.ts';
 
 /** A blob that is made of chunks of other blobs. */
@@ -119,7 +119,7 @@ class Copier {
       const turn = this.#options.turns.next();
       if (turn !== undefined) await turn;
     }
-    this.#options.turns.check();
+    this.#options.turns.throwIfAborted();
   }
 
   /** Removes what has no name yet. */

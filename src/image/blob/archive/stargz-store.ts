@@ -1,12 +1,12 @@
-import { ChunkInfoFlag } from '../../wire/blob-meta.ts';
-import { ChunkFlag } from '../../wire/rafs/chunk.ts';
-import type { ChunkInfoV2 } from '../../wire/rafs/encode-blob-meta.ts';
-import { ImageError } from '../model/error.ts';
-import type { ImageNode } from '../model/node.ts';
-import type { StargzEntry } from '../source/archive/stargz-index.ts';
-import type { EarlierChunks } from './blob-table.ts';
-import type { StoredChunk } from './chunker.ts';
-import type { RefData } from './meta-blob.ts';
+import { ChunkInfoFlag } from '../../../wire/blob-meta.ts';
+import { ChunkFlag } from '../../../wire/rafs/chunk.ts';
+import type { ChunkInfoV2 } from '../../../wire/rafs/encode-blob-meta.ts';
+import type { EarlierChunks } from '../../create/blob-table.ts';
+import { ImageError } from '../../model/error.ts';
+import type { ImageNode } from '../../model/node.ts';
+import type { StargzEntry } from '../../source/archive/stargz-index.ts';
+import type { StoredChunk } from '../chunker.ts';
+import type { RefData } from './ref-data.ts';
 
 const BLOCK = 4096;
 const CHUNK_INDEX_MAX = 0xfffffe;

@@ -18,7 +18,7 @@ import { InodeFlagV5, InodeV5 } from '../../wire/rafs/inode-v5.ts';
 import { ExtendedInode } from '../../wire/rafs/inode-v6.ts';
 import { debugText } from '../model/debug-text.ts';
 import { ImageError } from '../model/error.ts';
-import { chunkRecordsV5, readEntry, type WalkEntry } from '../read/tree-walk.ts';
+import { chunkRecordsV5, readEntry, type WalkEntry } from './tree-walk.ts';
 
 const NO_DIGEST = new Uint8Array(32);
 /** Words for features, in the order in which the original lists them. storage/src/meta/mod.rs. */

@@ -1,17 +1,17 @@
 import { crc32c } from '@node-rs/crc32';
-import { digest } from '../../lib/content-hash.ts';
-import { ChunkInfoFlag, CONTEXT_BYTES_MAX } from '../../wire/blob-meta.ts';
-import { ChunkFlag } from '../../wire/rafs/chunk.ts';
-import { CHUNK_INFO_V2_COMPRESSED_MAX, type ChunkInfoV2 } from '../../wire/rafs/encode-blob-meta.ts';
-import { ImageError } from '../model/error.ts';
-import type { ImageNode } from '../model/node.ts';
-import type { Turns } from '../model/turns.ts';
-import { GzipSource } from '../source/archive/gzip-source.ts';
-import type { ArchiveSource } from '../source/archive/plain-source.ts';
-import type { FileStore } from '../source/tar/tar-source.ts';
-import type { EarlierChunks } from './blob-table.ts';
-import type { FileStream, StoredChunk } from './chunker.ts';
-import type { RefData } from './meta-blob.ts';
+import { digest } from '../../../lib/content-hash.ts';
+import type { Turns } from '../../../lib/turns.ts';
+import { ChunkInfoFlag, CONTEXT_BYTES_MAX } from '../../../wire/blob-meta.ts';
+import { ChunkFlag } from '../../../wire/rafs/chunk.ts';
+import { CHUNK_INFO_V2_COMPRESSED_MAX, type ChunkInfoV2 } from '../../../wire/rafs/encode-blob-meta.ts';
+import type { EarlierChunks } from '../../create/blob-table.ts';
+import { ImageError } from '../../model/error.ts';
+import type { ImageNode } from '../../model/node.ts';
+import { GzipSource } from '../../source/archive/gzip-source.ts';
+import type { ArchiveSource } from '../../source/archive/plain-source.ts';
+import type { FileStore } from '../../source/tar/tar-source.ts';
+import type { FileStream, StoredChunk } from '../chunker.ts';
+import type { RefData } from './ref-data.ts';
 import { ZranSlices } from './zran.ts';
 
 /** How the files of an archive are cut into chunks. */

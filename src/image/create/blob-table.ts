@@ -1,12 +1,12 @@
 import type { BlobSource } from '../../blob/source.ts';
 import type { Bootstrap } from '../../rafs/bootstrap.ts';
 import { type Digester, SuperFlag } from '../../wire/rafs/flags.ts';
+import type { StoredChunk } from '../blob/chunker.ts';
 import type { ImageBlob } from '../model/blob.ts';
 import { ImageError } from '../model/error.ts';
 import { inOrder } from '../model/node.ts';
 import { inheritBlobOfFile } from '../read/inherited-blob.ts';
 import type { LoadedImage } from '../read/load.ts';
-import type { StoredChunk } from './chunker.ts';
 
 /** A chunk address of v6 has 8 bits for the blob, counted from 1; upstream uses one less. */
 export const BLOBS_MAX_V6 = 254;

@@ -1,5 +1,5 @@
 import { resolve } from 'node:path';
-import type { RefData } from '../blob/meta-blob.ts';
+import type { RefData } from '../blob/archive/ref-data.ts';
 import { type Destination, OutputFile } from '../blob/output-file.ts';
 import { writeBootstrapV6 } from '../bootstrap/write-v6.ts';
 import type { ImageBlob } from '../model/blob.ts';

@@ -2,11 +2,11 @@ import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, expect, test } from 'vitest';
-import { createTarfs } from '../../../../../src/image/create/create-tarfs.ts';
-import { type LoadedImage, loadImage } from '../../../../../src/image/read/load.ts';
-import { BlobFeature, SuperFlag } from '../../../../../src/wire/rafs/flags.ts';
-import { TarType, tarPadding } from '../../../../../src/wire/tar.ts';
-import { encodeTarHeaders } from '../../../../support/tars.ts';
+import { createTarfs } from '../../../../src/image/create/create-tarfs.ts';
+import { type LoadedImage, loadImage } from '../../../../src/image/read/load.ts';
+import { BlobFeature, SuperFlag } from '../../../../src/wire/rafs/flags.ts';
+import { TarType, tarPadding } from '../../../../src/wire/tar.ts';
+import { encodeTarHeaders } from '../../../support/tars.ts';
 
 const CHUNK_SIZE = 0x1000;
 let dir: string;

@@ -4,12 +4,12 @@ import { BlobFeature, type Compressor, compressorOf, digesterOf, SuperFlag } fro
 import type { StoredChunk } from '../blob/chunker.ts';
 import type { BlobCipher } from '../blob/cipher.ts';
 import { type Destination, OutputFile } from '../blob/output-file.ts';
+import { writeBootstrapV5 } from '../bootstrap/write-v5.ts';
+import { type BootstrapOptions, writeBootstrapV6 } from '../bootstrap/write-v6.ts';
 import type { ImageBlob } from '../model/blob.ts';
 import type { ImageNode, NumberedTree } from '../model/node.ts';
 import { inheritBlob } from '../read/inherited-blob.ts';
 import type { LoadedImage } from '../read/load.ts';
-import { writeBootstrapV5 } from './write-v5.ts';
-import { type BootstrapOptions, writeBootstrapV6 } from './write-v6.ts';
 
 /** What is taken over from a loaded image when its bootstrap is written anew. */
 export type KeptOptions = Omit<BootstrapOptions, 'blobs'>;

@@ -2,10 +2,10 @@ import { mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { createStargz } from '../../../../../src/image/create/create-stargz.ts';
-import { ImageError } from '../../../../../src/image/model/error.ts';
-import { type LoadedImage, loadImage } from '../../../../../src/image/read/load.ts';
-import { parseStargzIndex } from '../../../../../src/image/source/archive/stargz-index.ts';
+import { createStargz } from '../../../../src/image/create/create-stargz.ts';
+import { ImageError } from '../../../../src/image/model/error.ts';
+import { type LoadedImage, loadImage } from '../../../../src/image/read/load.ts';
+import { parseStargzIndex } from '../../../../src/image/source/archive/stargz-index.ts';
 
 const DIGEST = `sha256:${'ab'.repeat(32)}`;
 const OTHER = `sha256:${'cd'.repeat(32)}`;

@@ -1,7 +1,11 @@
-import { CHUNK_INFO_V2_SIZE, type ChunkInfoV2, encodeChunkInfoV2 } from '../../wire/rafs/encode-blob-meta.ts';
-import { BlobFeature } from '../../wire/rafs/flags.ts';
-import type { StoredChunk } from './chunker.ts';
-import type { ChunkInfoBytes } from './sections.ts';
+import {
+  CHUNK_INFO_V2_SIZE,
+  type ChunkInfoV2,
+  encodeChunkInfoV2,
+} from '../../../wire/rafs/encode-blob-meta.ts';
+import { BlobFeature } from '../../../wire/rafs/flags.ts';
+import type { StoredChunk } from '../chunker.ts';
+import type { ChunkInfoBytes } from '../sections.ts';
 import type { ZranSlices } from './zran.ts';
 
 /** What is known of an archive's chunks. */

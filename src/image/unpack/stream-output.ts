@@ -6,7 +6,7 @@ import { basename, dirname, join, resolve } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { promisify } from 'node:util';
 import { growPipe } from '../../native/libc.ts';
-import { ImageError, reason } from '../model/error.ts';
+import { ImageError, interrupted, reason } from '../model/error.ts';
 
 const writeFd = promisify(write);
 const closeFd = promisify(close);
@@ -114,7 +114,7 @@ export class StreamOutput {
 }
 
 function failure(path: string, cause: unknown, signal: AbortSignal | undefined): ImageError {
-  if (signal?.aborted) return new ImageError('IMAGE_ABORTED', 'interrupted');
+  if (signal?.aborted) return interrupted();
   return new ImageError('IMAGE_WRITE', `${path}: ${reason(cause)}`, { cause });
 }
 

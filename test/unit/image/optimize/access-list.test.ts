@@ -2,7 +2,7 @@ import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, expect, test } from 'vitest';
-import { readAccessList } from '../../../../src/image/optimize/list.ts';
+import { readAccessList } from '../../../../src/image/optimize/access-list.ts';
 
 let dir: string;
 beforeAll(() => {

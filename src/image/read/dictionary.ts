@@ -5,8 +5,8 @@ import { INODE_OFFSET_UNIT_V5, InodeV5 } from '../../wire/rafs/inode-v5.ts';
 import type { StoredChunk } from '../blob/chunker.ts';
 import { ImageError } from '../model/error.ts';
 import { FileType, newNode } from '../model/node.ts';
-import { type LoadedImage, loadImage, readBootstrap } from '../read/load.ts';
-import { chunkRecordsV5 } from '../read/tree-walk.ts';
+import { type LoadedImage, loadImage, readBootstrap } from './load.ts';
+import { chunkRecordsV5 } from './tree-walk.ts';
 
 const BLOCK_SIZE = 4096;
 

@@ -1,12 +1,12 @@
 import { gzipSync } from 'node:zlib';
 import { describe, expect, test } from 'vitest';
-import { RefStore } from '../../../../../src/image/blob/ref-store.ts';
-import { type Inflating, ZranSlices } from '../../../../../src/image/blob/zran.ts';
-import { ImageError } from '../../../../../src/image/model/error.ts';
-import { Turns } from '../../../../../src/image/model/turns.ts';
+import { RefStore } from '../../../../../src/image/blob/archive/ref-store.ts';
+import { type Inflating, ZranSlices } from '../../../../../src/image/blob/archive/zran.ts';
+import { ImageError, interrupted } from '../../../../../src/image/model/error.ts';
 import type { GzipPosition, InflateStart } from '../../../../../src/image/source/archive/gzip-source.ts';
 import { GzipSource } from '../../../../../src/image/source/archive/gzip-source.ts';
 import { readTar } from '../../../../../src/image/source/tar/tar-source.ts';
+import { Turns } from '../../../../../src/lib/turns.ts';
 import { addon } from '../../../../../src/native/index.ts';
 import { tarPadding } from '../../../../../src/wire/tar.ts';
 import { gzipMember, gzipMembers } from '../../../../support/gzip.ts';
@@ -80,7 +80,7 @@ function tarOf(files: readonly File[]): Buffer {
 }
 
 /** A source of `bytes` in pieces of `size`. */
-function sourceOf(bytes: Buffer, size: number, turns: Turns = new Turns(undefined)): GzipSource {
+function sourceOf(bytes: Buffer, size: number, turns: Turns = new Turns(undefined, interrupted)): GzipSource {
   let at = 0;
   const next = (): Buffer | null => {
     if (at >= bytes.length) return null;
@@ -96,7 +96,7 @@ async function store(bytes: Buffer, chunkSize: number, pieceSize = bytes.length)
   const source = sourceOf(bytes, pieceSize);
   const options = {
     chunkSize,
-    turns: new Turns(undefined),
+    turns: new Turns(undefined, interrupted),
     earlier: NOTHING_EARLIER,
   };
   const chunks = new RefStore(source, options);
@@ -201,7 +201,7 @@ test('gigabytes of zeros behind the last entry can be interrupted', async () => 
   const zeros = gzipMember(Buffer.alloc(4 * MIB));
   const file = Buffer.concat([gzipMember(tarOf([])), ...Array.from({ length: 2000 }, () => zeros)]);
   const abort = new AbortController();
-  const turns = new Turns(abort.signal);
+  const turns = new Turns(abort.signal, interrupted);
   const source = sourceOf(file, file.length, turns);
   const chunks = new RefStore(source, { chunkSize: MIB, turns, earlier: NOTHING_EARLIER });
   setTimeout(() => abort.abort(), 50);

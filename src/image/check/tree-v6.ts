@@ -5,8 +5,8 @@ import { type BlobSpec, dataRegionSize, isLegacyStargz } from '../../wire/rafs/b
 import { ChunkFlag, ChunkRecordLayout, type DecodedChunk, decodeChunk } from '../../wire/rafs/chunk.ts';
 import { BlobFeature, SuperFlag, UNKNOWN_BLOB_ID } from '../../wire/rafs/flags.ts';
 import { CHUNK_FORMAT_INDEXES, ExtendedInode } from '../../wire/rafs/inode-v6.ts';
-import { isDictionary } from '../dictionary/load.ts';
 import { debugText } from '../model/debug-text.ts';
+import { isDictionary } from '../read/dictionary.ts';
 import type { WalkEntry } from '../read/tree-walk.ts';
 import { readXattrs } from '../read/xattrs.ts';
 import type { TreeCheck } from './check.ts';

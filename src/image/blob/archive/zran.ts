@@ -1,7 +1,7 @@
-import { addon } from '../../native/index.ts';
-import { ZranContext } from '../../wire/blob-meta.ts';
-import { writeU64 } from '../../wire/rafs/bytes.ts';
-import type { GzipPosition, InflateStart } from '../source/archive/gzip-source.ts';
+import { addon } from '../../../native/index.ts';
+import { ZranContext } from '../../../wire/blob-meta.ts';
+import { writeU64 } from '../../../wire/rafs/bytes.ts';
+import type { GzipPosition, InflateStart } from '../../source/archive/gzip-source.ts';
 
 /** Slices of a gzip file, as large as the original makes them: see `begin`. storage/src/meta/zran.rs. */
 const COMPRESSED_MIN = 512 << 10;

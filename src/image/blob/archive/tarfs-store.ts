@@ -1,10 +1,10 @@
-import { DIGEST_BYTES } from '../../lib/content-hash.ts';
-import { ImageError } from '../model/error.ts';
-import type { ImageNode } from '../model/node.ts';
-import type { Turns } from '../model/turns.ts';
-import type { ArchiveSource } from '../source/archive/plain-source.ts';
-import type { FileStore } from '../source/tar/tar-source.ts';
-import type { FileStream, StoredChunk } from './chunker.ts';
+import { DIGEST_BYTES } from '../../../lib/content-hash.ts';
+import type { Turns } from '../../../lib/turns.ts';
+import { ImageError } from '../../model/error.ts';
+import type { ImageNode } from '../../model/node.ts';
+import type { ArchiveSource } from '../../source/archive/plain-source.ts';
+import type { FileStore } from '../../source/tar/tar-source.ts';
+import type { FileStream, StoredChunk } from '../chunker.ts';
 import { checkStored } from './ref-store.ts';
 
 const CHUNK_INDEX_MAX = 0xfffffe;
