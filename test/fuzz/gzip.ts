@@ -61,7 +61,7 @@ class GzipTarget implements Target {
       const earlier = { find: () => undefined, ownIndex: () => 0 };
       data = new RefStore(source, { chunkSize, turns, earlier });
       const store = data;
-      await readTar(source, { explicitUidGid: true, chunker: () => store });
+      await readTar(source, { explicitUidGid: true, store: () => store });
       source.close();
     } catch (error) {
       if (!(error instanceof ImageError) || !REFUSALS.includes(error.code)) throw error;

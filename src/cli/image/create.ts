@@ -1,6 +1,7 @@
 import { readFileSync, writeFileSync } from 'node:fs';
 import { Command } from 'commander';
-import { type CreateOptions, type CreateResult, create, type Progress } from '../../image/create/create.ts';
+import { type CreateOptions, type CreateResult, create } from '../../image/create/create.ts';
+import type { Progress } from '../../image/create/progress.ts';
 import { parsePrefetchList } from '../../image/model/prefetch.ts';
 import { directorySource } from '../../image/source/directory.ts';
 import { isStandardInput } from '../../image/source/tar/byte-source.ts';

@@ -1,4 +1,4 @@
-import type { StoredChunk } from './chunker.ts';
+import type { StoredChunk } from '../model/chunk.ts';
 
 /** A batch as its context describes it; offset and compressed size are known once it is stored. */
 export interface Batch {

@@ -1,6 +1,6 @@
 import { randomBytes } from 'node:crypto';
 import fs, { closeSync, mkdirSync, openSync, renameSync, rmSync, statSync, writeSync } from 'node:fs';
-import { basename, dirname, join } from 'node:path';
+import { basename, dirname, join, resolve } from 'node:path';
 import { promisify } from 'node:util';
 import type { HashHandle } from '../../native/addon.ts';
 import { addon, SystemError } from '../../native/index.ts';
@@ -199,6 +199,18 @@ export class OutputFile {
   #close(): void {
     this.#open = false;
     if (!this.#busy) closeSync(this.#fd);
+  }
+}
+
+/** Writes a file that appears whole or not at all; its absolute path. `beforeName` runs when all of it is written. Throws ImageError. */
+export function writeOutput(destination: Destination, bytes: Uint8Array, beforeName?: () => void): string {
+  const out = new OutputFile(destination);
+  try {
+    out.write(bytes);
+    beforeName?.();
+    return resolve(out.finish().path);
+  } finally {
+    out.discard();
   }
 }
 

@@ -7,25 +7,12 @@ import type { Image } from '../../rafs/image.ts';
 import { debugText } from '../model/debug-text.ts';
 import { interrupted } from '../model/error.ts';
 import { EntryReader } from '../read/entry-reader.ts';
-import { imageOf, type WalkEntry, walkTree } from '../read/tree-walk.ts';
+import { imageOf, walkTree } from '../read/tree-walk.ts';
 import { BlobChecker, type DamagedChunk } from './blobs.ts';
+import type { CheckProgress, TreeCheck } from './contract.ts';
 import { Faults } from './faults.ts';
 import { TreeCheckV5 } from './tree-v5.ts';
 import { TreeCheckV6 } from './tree-v6.ts';
-
-/** What each version has beyond what the reader checks. */
-export interface TreeCheck {
-  /** Adds what is wrong with an entry that the reader accepts. */
-  entry(entry: WalkEntry): void;
-  /** By blob: offset of the record or table row of each chunk, by its key (the index; in images without indices the uncompressed offset). */
-  readonly chunks: readonly ReadonlyMap<number, number>[];
-}
-
-/** How far the check of the blobs is, in bytes as stored. */
-export interface CheckProgress {
-  bytes: number;
-  bytesTotal: number;
-}
 
 /** What is checked and how. */
 export interface CheckOptions {

@@ -16,7 +16,7 @@ import {
 import { decodeChunk } from '../../wire/rafs/chunk.ts';
 import { BlobFeature } from '../../wire/rafs/flags.ts';
 import { ImageError, throwIfInterrupted } from '../model/error.ts';
-import type { BlobCheckOptions, CheckedBlob } from './blobs.ts';
+import type { BlobCheckOptions, CheckedBlob } from './contract.ts';
 
 const WINDOW_BYTES = 1 << 20;
 const DIGEST_BYTES = 32;

@@ -11,7 +11,7 @@ import { debugText } from '../model/debug-text.ts';
 import { isDictionary } from '../read/dictionary.ts';
 import { chunkRecordsV5, imageOf, type WalkEntry } from '../read/tree-walk.ts';
 import { readXattrs } from '../read/xattrs.ts';
-import type { TreeCheck } from './check.ts';
+import type { TreeCheck } from './contract.ts';
 import type { Faults } from './faults.ts';
 
 const CHUNK = ChunkRecordLayout;

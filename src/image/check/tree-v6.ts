@@ -9,7 +9,7 @@ import { debugText } from '../model/debug-text.ts';
 import { isDictionary } from '../read/dictionary.ts';
 import type { WalkEntry } from '../read/tree-walk.ts';
 import { readXattrs } from '../read/xattrs.ts';
-import type { TreeCheck } from './check.ts';
+import type { TreeCheck } from './contract.ts';
 import type { Faults } from './faults.ts';
 
 const KNOWN_FLAGS = ChunkFlag.compressed | ChunkFlag.encrypted | ChunkFlag.batch | ChunkFlag.hasCrc32c;

@@ -1,10 +1,10 @@
 import type { BlobSource } from '../../blob/source.ts';
 import { Turns } from '../../lib/turns.ts';
 import { compressorOf, digesterOf } from '../../wire/rafs/flags.ts';
-import type { StoredChunk } from '../blob/chunker.ts';
-import type { Destination } from '../blob/output-file.ts';
-import { BLOBS_MAX_V6, tooManyBlobs } from '../create/blob-table.ts';
-import type { ImageBlob } from '../model/blob.ts';
+import { type Destination, writeOutput } from '../blob/output-file.ts';
+import { encodeBootstrap } from '../bootstrap/encode.ts';
+import { BLOBS_MAX_V6, type ImageBlob, tooManyBlobs } from '../model/blob.ts';
+import type { StoredChunk } from '../model/chunk.ts';
 import { interrupted } from '../model/error.ts';
 import { assignInodes } from '../model/node.ts';
 import { BlobReader } from '../read/blob-reader.ts';
@@ -18,7 +18,6 @@ import {
   outsideBlobs,
   packerOf,
   replaceChunks,
-  writeAnew,
 } from '../rewrite/carry-over.ts';
 import { type CopyProgress, copyBlob } from '../rewrite/copy-blob.ts';
 import { type CompactPlan, type CompactRules, planCompaction } from './plan.ts';
@@ -71,12 +70,13 @@ export async function compact(options: CompactOptions): Promise<CompactResult | 
   turns.throwIfAborted();
   const { blobs, newBlobs, moved } = await writeBlobs(image, known.blobs, plan, options, turns);
   replaceChunks(tree, (node) => node.chunks.map((chunk) => moved(plan.substitutes.get(chunk)!)));
-  const { path, size } = writeAnew(image.bootstrap.version, tree, { ...kept, blobs }, options.output);
+  const bytes = encodeBootstrap(image.bootstrap.version, tree, { ...kept, blobs });
+  const path = writeOutput(options.output, bytes);
   const blobIds = blobs.map(({ id }) => id);
   const needed = new Set(blobIds);
   return {
     bootstrapPath: path,
-    bootstrapSize: size,
+    bootstrapSize: bytes.length,
     fsVersion: image.bootstrap.version,
     compressor: compressorOf(image.bootstrap.flags),
     blobIds,

@@ -1,5 +1,5 @@
-import type { StoredChunk } from '../blob/chunker.ts';
 import type { ImageBlob } from '../model/blob.ts';
+import type { StoredChunk } from '../model/chunk.ts';
 import type { NumberedTree } from '../model/node.ts';
 import { contentKey } from '../rewrite/carry-over.ts';
 

@@ -1,6 +1,4 @@
-import { resolve } from 'node:path';
 import type { RefData } from '../blob/archive/ref-data.ts';
-import { type Destination, OutputFile } from '../blob/output-file.ts';
 import { writeBootstrapV6 } from '../bootstrap/write-v6.ts';
 import type { ImageBlob } from '../model/blob.ts';
 import type { NumberedTree } from '../model/node.ts';
@@ -25,22 +23,6 @@ export function encodeRefBootstrap(
     blobs,
     prefetch,
   });
-}
-
-/** Writes a file that appears whole or not at all; its absolute path. `beforeName` runs when all of it is written. */
-export function writeFile(
-  destination: Destination,
-  bytes: Uint8Array,
-  beforeName: () => void = () => {},
-): string {
-  const out = new OutputFile(destination);
-  try {
-    out.write(bytes);
-    beforeName();
-    return resolve(out.finish().path);
-  } finally {
-    out.discard();
-  }
 }
 
 /** Says what was built. */

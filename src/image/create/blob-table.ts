@@ -1,23 +1,12 @@
 import type { BlobSource } from '../../blob/source.ts';
 import type { Bootstrap } from '../../rafs/bootstrap.ts';
 import { type Digester, SuperFlag } from '../../wire/rafs/flags.ts';
-import type { StoredChunk } from '../blob/chunker.ts';
-import type { ImageBlob } from '../model/blob.ts';
-import { ImageError } from '../model/error.ts';
+import type { EarlierChunks } from '../blob/earlier-chunks.ts';
+import { BLOBS_MAX_V6, type ImageBlob, tooManyBlobs } from '../model/blob.ts';
+import type { StoredChunk } from '../model/chunk.ts';
 import { inOrder } from '../model/node.ts';
 import { inheritBlobOfFile } from '../read/inherited-blob.ts';
 import type { LoadedImage } from '../read/load.ts';
-
-/** A chunk address of v6 has 8 bits for the blob, counted from 1; upstream uses one less. */
-export const BLOBS_MAX_V6 = 254;
-
-/** Chunks that other blobs hold already, and the blob table which a build that refers to them gets. */
-export interface EarlierChunks {
-  /** The chunk of that digest and size; its blob gets its place in the blob table now, if it has none. */
-  find(digest: Buffer, size: number): StoredChunk | undefined;
-  /** Place in the blob table of the blob that is being built: the next one when its first chunk is stored. */
-  ownIndex(): number;
-}
 
 /** Where a build may find its chunks. */
 export interface EarlierImages {
@@ -139,12 +128,4 @@ function chunksByDigest(
 /** Whether digests are found in a table, which is sorted by digest and blob, and not in the blobs or, in v5, the inodes. */
 function hasChunkTable(bootstrap: Bootstrap): boolean {
   return bootstrap.version === 6 && (bootstrap.flags & SuperFlag.inlinedChunkDigest) === 0;
-}
-
-/** v6 has no room for more blobs. */
-export function tooManyBlobs(): ImageError {
-  return new ImageError(
-    'IMAGE_TOO_LARGE',
-    `more than ${BLOBS_MAX_V6} data blobs, which v6 cannot address: merge fewer layers, or build with --fs-version 5`,
-  );
 }

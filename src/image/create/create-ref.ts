@@ -4,18 +4,21 @@ import { BlobFeature } from '../../wire/rafs/flags.ts';
 import { type RefData, refChunkInfo, refFeatures } from '../blob/archive/ref-data.ts';
 import { RefStore } from '../blob/archive/ref-store.ts';
 import { CacheFiles } from '../blob/cache-files.ts';
-import { type Destination, OutputFile } from '../blob/output-file.ts';
+import { digestArray } from '../blob/chunk-info.ts';
+import { type Destination, OutputFile, writeOutput } from '../blob/output-file.ts';
 import { BlobSections } from '../blob/sections.ts';
-import { digestArray, type ImageBlob, PLAIN_BLOB } from '../model/blob.ts';
+import { type ImageBlob, PLAIN_BLOB } from '../model/blob.ts';
 import { interrupted } from '../model/error.ts';
 import { assignInodes, type ImageNode, type NumberedTree } from '../model/node.ts';
 import { overlay, setLayer } from '../model/overlay.ts';
 import type { LoadedImage } from '../read/load.ts';
-import { openArchive, readArchive } from '../source/archive/archive.ts';
+import { openArchive } from '../source/archive/archive.ts';
 import { openByteSource } from '../source/tar/byte-source.ts';
-import { encodeRefBootstrap, refResult, writeFile } from './archive-bootstrap.ts';
+import { readTar } from '../source/tar/tar-source.ts';
+import { encodeRefBootstrap, refResult } from './archive-bootstrap.ts';
 import type { BlobTable } from './blob-table.ts';
-import { type CreateOptions, type CreateResult, LAYER, loadEarlier, type Progress } from './create.ts';
+import { type CreateOptions, type CreateResult, LAYER, loadEarlier } from './create.ts';
+import { BuildProgress } from './progress.ts';
 
 /** Where the parts of an image over an archive go, and what they are. Always v6 and SHA-256. */
 export interface RefOutput
@@ -50,8 +53,8 @@ export interface RefOptions extends RefOutput, Pick<CreateOptions, 'signal' | 'o
  * build with IMAGE_ABORTED.
  */
 export async function createRef(options: RefOptions): Promise<CreateResult> {
-  const progress: Progress = { entries: 0, bytes: 0, bytesTotal: 0 };
   const turns = new Turns(options.signal, interrupted);
+  const progress = new BuildProgress(options.onProgress, turns);
   const { parent, table } = await loadRefEarlier(options);
   const source = await openArchive(openByteSource(options.archive, options.signal), turns);
   // Made with the first chunk: an archive that is refused leaves no trace.
@@ -66,12 +69,14 @@ export async function createRef(options: RefOptions): Promise<CreateResult> {
         made.cache ??= new CacheFiles(options.cacheDir);
         made.cache.addChunk(chunk, bytes);
       },
-      onChunk: (bytes) => {
-        progress.bytes += bytes;
-        options.onProgress?.(progress);
-      },
+      onChunk: progress.onChunk,
     });
-    const root = await readArchive(source, data, options, progress, turns);
+    const root = await readTar(source, {
+      explicitUidGid: options.explicitUidGid,
+      store: () => data,
+      onEntry: progress.onEntry,
+    });
+    turns.throwIfAborted();
     const tree = numberTree(root, parent, options);
     return await writeRefImage({ tree, table, data, ...made }, source.finish(), options);
   } finally {
@@ -178,7 +183,7 @@ async function writeBeside(
   const blobs = image.table.rows(row);
   const bytes = encodeRefBootstrap(image.tree, blobs, options, 'ref');
   let metaBlobPath: string | undefined;
-  const path = writeFile(options.bootstrap!, bytes, () => {
+  const path = writeOutput(options.bootstrap!, bytes, () => {
     if (row === null) return;
     const { path: metaPath } = out.finish();
     if (options.cacheDir === undefined) metaBlobPath = resolve(metaPath);

@@ -10,8 +10,9 @@ import {
 } from '../source/archive/stargz-index.ts';
 import { openByteSource } from '../source/tar/byte-source.ts';
 import { TarTree } from '../source/tar/tree.ts';
-import type { CreateOptions, CreateResult, Progress } from './create.ts';
+import type { CreateOptions, CreateResult } from './create.ts';
 import { loadRefEarlier, numberTree, type RefOutput, writeRefImage } from './create-ref.ts';
+import { BuildProgress } from './progress.ts';
 
 /** An image over an eStargz layer of which only the index is at hand. */
 export interface StargzOptions extends RefOutput, Pick<CreateOptions, 'signal' | 'onProgress'> {
@@ -24,8 +25,8 @@ export interface StargzOptions extends RefOutput, Pick<CreateOptions, 'signal' |
 
 /** Builds a v6 image whose data is an eStargz layer that is elsewhere. Throws ImageError, also for a hostile index. */
 export async function createStargz(options: StargzOptions): Promise<CreateResult> {
-  const progress: Progress = { entries: 0, bytes: 0, bytesTotal: 0 };
   const turns = new Turns(options.signal, interrupted);
+  const progress = new BuildProgress(options.onProgress, turns);
   const name = options.index.toString();
   const entries = parseStargzIndex(await readIndex(options, name), name);
   const { parent, table } = await loadRefEarlier(options);
@@ -34,9 +35,7 @@ export async function createStargz(options: StargzOptions): Promise<CreateResult
   const files = new Set<ImageNode>();
   for (const entry of entries) {
     addEntry(entry, tree, store, files);
-    progress.entries++;
-    options.onProgress?.(progress);
-    const turn = turns.next();
+    const turn = progress.onEntry();
     if (turn !== undefined) await turn;
   }
   store.finish();

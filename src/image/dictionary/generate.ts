@@ -1,17 +1,17 @@
 import { basename, dirname } from 'node:path';
 import { ChunkFlag } from '../../wire/rafs/chunk.ts';
 import { BlobFeature, type Compressor, compressorOf, type Digester } from '../../wire/rafs/flags.ts';
-import type { StoredChunk } from '../blob/chunker.ts';
-import type { Destination } from '../blob/output-file.ts';
-import { BLOBS_MAX_V6, tooManyBlobs } from '../create/blob-table.ts';
-import { type ImageBlob, PLAIN_BLOB } from '../model/blob.ts';
+import { type Destination, writeOutput } from '../blob/output-file.ts';
+import { encodeBootstrap } from '../bootstrap/encode.ts';
+import { BLOBS_MAX_V6, type ImageBlob, PLAIN_BLOB, tooManyBlobs } from '../model/blob.ts';
+import type { StoredChunk } from '../model/chunk.ts';
 import { ImageError } from '../model/error.ts';
 import { assignInodes, FileType, type ImageNode, type NumberedTree, newNode } from '../model/node.ts';
 import { checkTraits, refuseTarfs, type Traits, traitsOf } from '../read/compatible.ts';
 import { effectiveBlobId, inheritBlobOfFile } from '../read/inherited-blob.ts';
 import { type LoadedImage, loadImage } from '../read/load.ts';
-import { writeAnew } from '../rewrite/carry-over.ts';
-import { type ChunkRow, selectChunks } from './select.ts';
+import type { ChunkRow } from './chunk-row.ts';
+import { selectChunks } from './select.ts';
 import { type BlobRecord, ChunkStore, databasePath } from './store.ts';
 
 /** What `chunkdict generate` reads and writes. */
@@ -228,24 +228,19 @@ function writeDictionary(
   }
   if (traits.fsVersion === 6 && blobs.length > BLOBS_MAX_V6) throw tooManyBlobs();
   const tree = dictionaryTree(chunks, traits.chunkSize);
-  const written = writeAnew(
-    traits.fsVersion,
-    tree,
-    {
-      chunkSize: traits.chunkSize,
-      compressor,
-      digester: traits.digester,
-      explicitUidGid: true,
-      // As upstream: a hint only.
-      hasXattr: traits.fsVersion === 6,
-      prefetch: [],
-      blobs,
-    },
-    options.output,
-  );
+  const bytes = encodeBootstrap(traits.fsVersion, tree, {
+    chunkSize: traits.chunkSize,
+    compressor,
+    digester: traits.digester,
+    explicitUidGid: true,
+    // As upstream: a hint only.
+    hasXattr: traits.fsVersion === 6,
+    prefetch: [],
+    blobs,
+  });
   return {
-    bootstrapPath: written.path,
-    bootstrapSize: written.size,
+    bootstrapPath: writeOutput(options.output, bytes),
+    bootstrapSize: bytes.length,
     fsVersion: traits.fsVersion,
     compressor,
     blobIds: blobs.map(({ id }) => id),

@@ -1,13 +1,11 @@
-import { resolve } from 'node:path';
 import type { BlobSource } from '../../blob/source.ts';
 import { Turns } from '../../lib/turns.ts';
 import type { BlobRow } from '../../rafs/bootstrap.ts';
 import { BlobFeature, type Compressor, compressorOf, digesterOf, SuperFlag } from '../../wire/rafs/flags.ts';
-import { type Destination, OutputFile } from '../blob/output-file.ts';
-import { writeBootstrapV5 } from '../bootstrap/write-v5.ts';
-import { type BootstrapOptions, writeBootstrapV6 } from '../bootstrap/write-v6.ts';
-import { BLOBS_MAX_V6, tooManyBlobs } from '../create/blob-table.ts';
-import type { ImageBlob } from '../model/blob.ts';
+import { type Destination, writeOutput } from '../blob/output-file.ts';
+import { encodeBootstrap } from '../bootstrap/encode.ts';
+import type { BootstrapOptions } from '../bootstrap/options.ts';
+import { BLOBS_MAX_V6, type ImageBlob, tooManyBlobs } from '../model/blob.ts';
 import { isBlobName } from '../model/blob-id.ts';
 import { ImageError, interrupted } from '../model/error.ts';
 import { assignInodes, type ImageNode, inOrder } from '../model/node.ts';
@@ -99,28 +97,16 @@ export async function merge(options: MergeOptions): Promise<MergeResult> {
     prefetch: matchPrefetch(tree, options.prefetchPatterns).nodes,
   };
   turns.throwIfAborted();
-  const write = version === 6 ? writeBootstrapV6 : writeBootstrapV5;
+  const bytes = encodeBootstrap(version, tree, bootstrapOptions);
   return {
-    ...save(write(tree, bootstrapOptions), options.bootstrap),
+    bootstrapPath: writeOutput(options.bootstrap, bytes),
+    bootstrapSize: bytes.length,
     blobIds: blobs.map((blob) => blob.id),
     fsVersion: version,
     compressor: compressorOf(lowest.bootstrap.flags),
     entries: tree.byIndex.length,
     inodes: tree.inodesCount,
   };
-}
-
-function save(
-  bytes: Uint8Array,
-  destination: Destination,
-): Pick<MergeResult, 'bootstrapPath' | 'bootstrapSize'> {
-  const out = new OutputFile(destination);
-  try {
-    out.write(bytes);
-    return { bootstrapPath: resolve(out.finish().path), bootstrapSize: bytes.length };
-  } finally {
-    out.discard();
-  }
 }
 
 /** Layers read so far, lowest first, merged into one tree whose chunks refer to one list of blobs. */

@@ -1,10 +1,10 @@
 import type { BlobSource } from '../../blob/source.ts';
 import { Turns } from '../../lib/turns.ts';
 import { compressorOf, digesterOf } from '../../wire/rafs/flags.ts';
-import type { StoredChunk } from '../blob/chunker.ts';
-import type { Destination } from '../blob/output-file.ts';
-import { BLOBS_MAX_V6, tooManyBlobs } from '../create/blob-table.ts';
-import type { ImageBlob } from '../model/blob.ts';
+import { type Destination, writeOutput } from '../blob/output-file.ts';
+import { encodeBootstrap } from '../bootstrap/encode.ts';
+import { BLOBS_MAX_V6, type ImageBlob, tooManyBlobs } from '../model/blob.ts';
+import type { StoredChunk } from '../model/chunk.ts';
 import { interrupted } from '../model/error.ts';
 import { assignInodes, type ImageNode, isRegular, type NumberedTree } from '../model/node.ts';
 import { BlobReader } from '../read/blob-reader.ts';
@@ -17,7 +17,6 @@ import {
   outsideBlobs,
   packerOf,
   replaceChunks,
-  writeAnew,
 } from '../rewrite/carry-over.ts';
 import { type CopiedBlob, type CopyProgress, copyBlob } from '../rewrite/copy-blob.ts';
 import type { AccessedFile, ByteRange } from './access-list.ts';
@@ -80,10 +79,11 @@ export async function optimize(options: OptimizeOptions): Promise<OptimizeResult
     });
     blobs.push(copied.blob);
   }
-  const { path, size } = writeAnew(image.bootstrap.version, tree, { ...kept, blobs }, options.output);
+  const bytes = encodeBootstrap(image.bootstrap.version, tree, { ...kept, blobs });
+  const path = writeOutput(options.output, bytes);
   return {
     bootstrapPath: path,
-    bootstrapSize: size,
+    bootstrapSize: bytes.length,
     fsVersion: version,
     compressor: compressorOf(flags),
     blobIds: blobs.map(({ id }) => id),

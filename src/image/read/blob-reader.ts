@@ -18,7 +18,7 @@ import { BlobError, checkBlob } from '../../wire/blob-error.ts';
 import { type BlobSpec, dataRegionSize, isLegacyStargz } from '../../wire/rafs/blob-spec.ts';
 import { ChunkFlag } from '../../wire/rafs/chunk.ts';
 import { BlobFeature, type Compressor } from '../../wire/rafs/flags.ts';
-import type { StoredChunk } from '../blob/chunker.ts';
+import type { StoredChunk } from '../model/chunk.ts';
 import { ImageError } from '../model/error.ts';
 import type { LoadedImage } from './load.ts';
 import { ReadWindow } from './read-window.ts';

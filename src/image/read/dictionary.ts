@@ -2,7 +2,7 @@ import type { BlobRow, Bootstrap, BootstrapV5, BootstrapV6 } from '../../rafs/bo
 import { ChunkRecordLayout, decodeChunk } from '../../wire/rafs/chunk.ts';
 import { BlobFeature, CHUNK_SIZE_MAX } from '../../wire/rafs/flags.ts';
 import { INODE_OFFSET_UNIT_V5, InodeV5 } from '../../wire/rafs/inode-v5.ts';
-import type { StoredChunk } from '../blob/chunker.ts';
+import type { StoredChunk } from '../model/chunk.ts';
 import { ImageError } from '../model/error.ts';
 import { FileType, newNode } from '../model/node.ts';
 import { type LoadedImage, loadImage, readBootstrap } from './load.ts';

@@ -1,12 +1,9 @@
-import { resolve } from 'node:path';
 import type { BlobSource } from '../../blob/source.ts';
 import { BlobFeature, type Compressor, compressorOf, digesterOf, SuperFlag } from '../../wire/rafs/flags.ts';
-import type { StoredChunk } from '../blob/chunker.ts';
 import type { BlobCipher } from '../blob/cipher.ts';
-import { type Destination, OutputFile } from '../blob/output-file.ts';
-import { writeBootstrapV5 } from '../bootstrap/write-v5.ts';
-import { type BootstrapOptions, writeBootstrapV6 } from '../bootstrap/write-v6.ts';
+import type { BootstrapOptions } from '../bootstrap/options.ts';
 import type { ImageBlob } from '../model/blob.ts';
+import type { StoredChunk } from '../model/chunk.ts';
 import type { ImageNode, NumberedTree } from '../model/node.ts';
 import { inheritBlob } from '../read/inherited-blob.ts';
 import type { LoadedImage } from '../read/load.ts';
@@ -66,22 +63,4 @@ export function packerOf({ bootstrap }: LoadedImage): Compressor {
 export function replaceChunks(tree: NumberedTree, listOf: (node: ImageNode) => readonly StoredChunk[]): void {
   for (const node of tree.byIndex) if (node.first === node) node.chunks = listOf(node);
   for (const node of tree.byIndex) node.chunks = node.first.chunks;
-}
-
-/** Writes a bootstrap of this version; returns its absolute path and bytes. */
-export function writeAnew(
-  version: 5 | 6,
-  tree: NumberedTree,
-  options: BootstrapOptions,
-  destination: Destination,
-): { readonly path: string; readonly size: number } {
-  const write = version === 6 ? writeBootstrapV6 : writeBootstrapV5;
-  const bytes = write(tree, options);
-  const out = new OutputFile(destination);
-  try {
-    out.write(bytes);
-    return { path: resolve(out.finish().path), size: bytes.length };
-  } finally {
-    out.discard();
-  }
 }

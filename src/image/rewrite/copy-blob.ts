@@ -3,20 +3,19 @@ import type { Turns } from '../../lib/turns.ts';
 import { encodeTrailingTarHeader, Section } from '../../wire/blob-toc.ts';
 import { ChunkFlag } from '../../wire/rafs/chunk.ts';
 import { BlobFeature, type Compressor } from '../../wire/rafs/flags.ts';
-import type { StoredChunk } from '../blob/chunker.ts';
+import { chunkInfoV1, chunkInfoV2 } from '../blob/chunk-info.ts';
 import { type BlobCipher, encrypt } from '../blob/cipher.ts';
 import { type BuildCompressor, compressIfSmaller } from '../blob/compress.ts';
 import { type Destination, OutputFile } from '../blob/output-file.ts';
 import { BlobSections } from '../blob/sections.ts';
 import {
   type ChunkInfoSection,
-  chunkInfoV1,
-  chunkInfoV2,
   FEATURES_V5,
   FEATURES_V6,
   type ImageBlob,
   PLAIN_BLOB,
 } from '../model/blob.ts';
+import { CHUNK_INDEX_MAX, COMPRESSED_LIMIT, type StoredChunk, UNCOMPRESSED_LIMIT } from '../model/chunk.ts';
 import { ImageError } from '../model/error.ts';
 import type { BlobReader, PackedChunk } from '../read/blob-reader.ts';
 
@@ -49,10 +48,6 @@ export interface CopiedBlob {
   readonly moved: ReadonlyMap<StoredChunk, StoredChunk>;
 }
 
-/** Numbers of chunks and offsets which the format has room for, as in a build. */
-const CHUNKS_MAX = 0xffffff;
-const COMPRESSED_MAX = 2 ** 40;
-const UNCOMPRESSED_MAX = 2 ** 44;
 /** Chunks of v6 start at whole blocks of the uncompressed image. */
 const ALIGNMENT = { 5: 1, 6: 4096 } as const;
 /** Chunks read, verified and packed at a time. */
@@ -68,8 +63,11 @@ export async function copyBlob(
   reader: BlobReader,
   options: CopiedBlobOptions,
 ): Promise<CopiedBlob> {
-  if (chunks.length > CHUNKS_MAX) {
-    throw new ImageError('IMAGE_TOO_LARGE', `${chunks.length} chunks in one blob: at most ${CHUNKS_MAX}`);
+  if (chunks.length > CHUNK_INDEX_MAX + 1) {
+    throw new ImageError(
+      'IMAGE_TOO_LARGE',
+      `${chunks.length} chunks in one blob: at most ${CHUNK_INDEX_MAX + 1}`,
+    );
   }
   const copier = new Copier(reader, options);
   try {
@@ -222,7 +220,7 @@ class Copier {
     });
     this.#uncompressedSize += Math.ceil(ready.uncompressedSize / ALIGNMENT[version]) * ALIGNMENT[version];
     this.#out.write(ready.stored);
-    if (this.#out.size > COMPRESSED_MAX || this.#uncompressedSize > UNCOMPRESSED_MAX) {
+    if (this.#out.size > COMPRESSED_LIMIT || this.#uncompressedSize > UNCOMPRESSED_LIMIT) {
       throw new ImageError('IMAGE_TOO_LARGE', 'blob larger than 1 TiB, or 16 TiB uncompressed');
     }
   }

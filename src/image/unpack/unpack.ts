@@ -1,7 +1,7 @@
 import type { BlobSource } from '../../blob/source.ts';
 import { blobSpec } from '../../rafs/blob-spec.ts';
 import { TarType, tarPadding } from '../../wire/tar.ts';
-import type { StoredChunk } from '../blob/chunker.ts';
+import type { StoredChunk } from '../model/chunk.ts';
 import { ImageError, throwIfInterrupted } from '../model/error.ts';
 import { FileType, type ImageNode, isDirectory, isRegular } from '../model/node.ts';
 import { BlobReader } from '../read/blob-reader.ts';

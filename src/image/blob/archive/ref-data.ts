@@ -4,8 +4,8 @@ import {
   encodeChunkInfoV2,
 } from '../../../wire/rafs/encode-blob-meta.ts';
 import { BlobFeature } from '../../../wire/rafs/flags.ts';
-import type { StoredChunk } from '../chunker.ts';
-import type { ChunkInfoBytes } from '../sections.ts';
+import type { StoredChunk } from '../../model/chunk.ts';
+import type { ChunkInfoBytes } from '../chunk-info.ts';
 import type { ZranSlices } from './zran.ts';
 
 /** What is known of an archive's chunks. */

@@ -4,13 +4,18 @@ import type { Turns } from '../../../lib/turns.ts';
 import { ChunkInfoFlag, CONTEXT_BYTES_MAX } from '../../../wire/blob-meta.ts';
 import { ChunkFlag } from '../../../wire/rafs/chunk.ts';
 import { CHUNK_INFO_V2_COMPRESSED_MAX, type ChunkInfoV2 } from '../../../wire/rafs/encode-blob-meta.ts';
-import type { EarlierChunks } from '../../create/blob-table.ts';
+import {
+  CHUNK_INDEX_MAX,
+  COMPRESSED_LIMIT,
+  type StoredChunk,
+  UNCOMPRESSED_LIMIT,
+} from '../../model/chunk.ts';
 import { ImageError } from '../../model/error.ts';
 import type { ImageNode } from '../../model/node.ts';
 import { GzipSource } from '../../source/archive/gzip-source.ts';
 import type { ArchiveSource } from '../../source/archive/plain-source.ts';
-import type { FileStore } from '../../source/tar/tar-source.ts';
-import type { FileStream, StoredChunk } from '../chunker.ts';
+import type { FileStore, FileStream } from '../../source/tree-source.ts';
+import type { EarlierChunks } from '../earlier-chunks.ts';
 import type { RefData } from './ref-data.ts';
 import { ZranSlices } from './zran.ts';
 
@@ -25,12 +30,6 @@ export interface RefStoreOptions {
 }
 
 const BLOCK = 4096;
-/** Chunk numbers have 24 bits; the last one is not used, as upstream. */
-const CHUNK_INDEX_MAX = 0xfffffe;
-/** Room of a chunk-info entry: 40 bits for the place in the archive, 44 for the one in the uncompressed image. */
-const COMPRESSED_MAX = 2 ** 40;
-const UNCOMPRESSED_MAX = 2 ** 44;
-
 type Place = Pick<ChunkInfoV2, 'compressedOffset' | 'compressedSize' | 'flags' | 'dataLow' | 'dataHigh'>;
 
 /** Chunks of a tar or tar.gz that stays as it is: notes where each is instead of storing it. SHA-256 only. */
@@ -109,9 +108,9 @@ export class RefStore implements FileStore, RefData {
   #checkRoom({ compressedOffset, compressedSize }: Place, node: ImageNode): void {
     const rules: readonly (readonly [boolean, string])[] = [
       [this.chunks.length <= CHUNK_INDEX_MAX, `chunk ${CHUNK_INDEX_MAX + 2}: use a larger --chunk-size`],
-      [compressedOffset < COMPRESSED_MAX, 'data behind the first TiB of the archive'],
+      [compressedOffset < COMPRESSED_LIMIT, 'data behind the first TiB of the archive'],
       [compressedSize <= CHUNK_INFO_V2_COMPRESSED_MAX, 'a chunk of 16 MiB: use a smaller --chunk-size'],
-      [this.uncompressedSize < UNCOMPRESSED_MAX, 'more than 16 TiB of file data'],
+      [this.uncompressedSize < UNCOMPRESSED_LIMIT, 'more than 16 TiB of file data'],
     ];
     for (const [holds, rule] of rules)
       if (!holds)

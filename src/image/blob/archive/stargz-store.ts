@@ -1,19 +1,19 @@
 import { ChunkInfoFlag } from '../../../wire/blob-meta.ts';
 import { ChunkFlag } from '../../../wire/rafs/chunk.ts';
-import type { ChunkInfoV2 } from '../../../wire/rafs/encode-blob-meta.ts';
-import type { EarlierChunks } from '../../create/blob-table.ts';
+import { CHUNK_INFO_V2_COMPRESSED_MAX, type ChunkInfoV2 } from '../../../wire/rafs/encode-blob-meta.ts';
+import {
+  CHUNK_INDEX_MAX,
+  COMPRESSED_LIMIT,
+  type StoredChunk,
+  UNCOMPRESSED_LIMIT,
+} from '../../model/chunk.ts';
 import { ImageError } from '../../model/error.ts';
 import type { ImageNode } from '../../model/node.ts';
 import type { StargzEntry } from '../../source/archive/stargz-index.ts';
-import type { StoredChunk } from '../chunker.ts';
+import type { EarlierChunks } from '../earlier-chunks.ts';
 import type { RefData } from './ref-data.ts';
 
 const BLOCK = 4096;
-const CHUNK_INDEX_MAX = 0xfffffe;
-/** Room of a chunk-info entry for a compressed size. */
-const COMPRESSED_MAX = 0xffffff;
-const UNCOMPRESSED_MAX = 2 ** 44;
-const LAYER_BYTES_MAX = 2 ** 40;
 
 /** A file in the making. */
 interface OpenFile {
@@ -43,7 +43,7 @@ export class StargzStore implements RefData {
     this.#archive = archive;
     this.#layerSize = layerSize;
     this.#chunkSize = chunkSize;
-    if (layerSize > LAYER_BYTES_MAX)
+    if (layerSize > COMPRESSED_LIMIT)
       throw new ImageError('IMAGE_TOO_LARGE', `${archive}: a layer of ${layerSize} bytes: more than 1 TiB`);
   }
 
@@ -72,7 +72,11 @@ export class StargzStore implements RefData {
         const rule = `two chunks at byte ${chunk.compressedOffset} of the layer`;
         throw new ImageError('IMAGE_BAD_SOURCE', `${this.#archive}: ${rule}`);
       }
-      chunk.compressedSize = Math.min(memberBytesMax(chunk.uncompressedSize), room, COMPRESSED_MAX);
+      chunk.compressedSize = Math.min(
+        memberBytesMax(chunk.uncompressedSize),
+        room,
+        CHUNK_INFO_V2_COMPRESSED_MAX,
+      );
     }
   }
 
@@ -120,7 +124,7 @@ export class StargzStore implements RefData {
     }
     if (this.chunks.length > CHUNK_INDEX_MAX)
       throw this.#bad(entry, `more than ${CHUNK_INDEX_MAX + 1} chunks`);
-    if (this.uncompressedSize >= UNCOMPRESSED_MAX) throw this.#bad(entry, 'more than 16 TiB of file data');
+    if (this.uncompressedSize >= UNCOMPRESSED_LIMIT) throw this.#bad(entry, 'more than 16 TiB of file data');
     if (entry.offset >= this.#layerSize)
       throw this.#bad(entry, `offset ${entry.offset}: behind the layer's ${this.#layerSize} bytes`);
     const chunk: StoredChunk = {

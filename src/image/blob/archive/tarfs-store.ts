@@ -1,16 +1,13 @@
-import { DIGEST_BYTES } from '../../../lib/content-hash.ts';
 import type { Turns } from '../../../lib/turns.ts';
+import { CHUNK_INDEX_MAX, type StoredChunk, tarfsChunk } from '../../model/chunk.ts';
 import { ImageError } from '../../model/error.ts';
 import type { ImageNode } from '../../model/node.ts';
 import type { ArchiveSource } from '../../source/archive/plain-source.ts';
-import type { FileStore } from '../../source/tar/tar-source.ts';
-import type { FileStream, StoredChunk } from '../chunker.ts';
+import type { FileStore, FileStream } from '../../source/tree-source.ts';
 import { checkStored } from './ref-store.ts';
 
-const CHUNK_INDEX_MAX = 0xfffffe;
 /** Blocks of 512 bytes have numbers of 32 bits. */
 const ARCHIVE_MAX = 2 ** 41;
-const NO_DIGEST: Buffer = Buffer.alloc(DIGEST_BYTES);
 
 /** Chunks of a tar that is the image's data as it is: a chunk's uncompressed place is its place in the tar. */
 export class TarfsStore implements FileStore {
@@ -54,17 +51,7 @@ export class TarfsStore implements FileStore {
           : null;
     if (rule !== null)
       throw new ImageError('IMAGE_TOO_LARGE', `${this.#source.name}: ${node.sourcePath}: ${rule}`);
-    const chunk: StoredChunk = {
-      blobIndex: 0,
-      index,
-      digest: NO_DIGEST,
-      crc32c: 0,
-      uncompressedOffset: offset,
-      uncompressedSize: size,
-      compressedOffset: offset,
-      compressedSize: size,
-      flags: 0,
-    };
+    const chunk = tarfsChunk(0, index, offset, size);
     this.chunks.push(chunk);
     return chunk;
   }

@@ -2,7 +2,8 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, expect, test } from 'vitest';
-import { BLOBS_MAX_V6, BlobTable } from '../../../../src/image/create/blob-table.ts';
+import { BlobTable } from '../../../../src/image/create/blob-table.ts';
+import { BLOBS_MAX_V6 } from '../../../../src/image/model/blob.ts';
 import { type LoadedImage, loadImage } from '../../../../src/image/read/load.ts';
 import { blobRow, directory, file, writeLayer } from '../../../support/image-layers.ts';
 

@@ -100,7 +100,7 @@ async function store(bytes: Buffer, chunkSize: number, pieceSize = bytes.length)
     earlier: NOTHING_EARLIER,
   };
   const chunks = new RefStore(source, options);
-  await readTar(source, { explicitUidGid: true, chunker: () => chunks });
+  await readTar(source, { explicitUidGid: true, store: () => chunks });
   expect(source.finish().size).toBe(bytes.length);
   return chunks;
 }
@@ -206,7 +206,7 @@ test('gigabytes of zeros behind the last entry can be interrupted', async () => 
   const chunks = new RefStore(source, { chunkSize: MIB, turns, earlier: NOTHING_EARLIER });
   setTimeout(() => abort.abort(), 50);
   const started = performance.now();
-  const reading = readTar(source, { explicitUidGid: true, chunker: () => chunks });
+  const reading = readTar(source, { explicitUidGid: true, store: () => chunks });
   await expect(reading).rejects.toMatchObject({ code: 'IMAGE_ABORTED' });
   expect(performance.now() - started).toBeLessThan(2000);
 });
