@@ -51,7 +51,7 @@ export class TreeCheckV5 implements TreeCheck {
     const size = readU64(view, at + InodeV5.fileSize);
     if ((mode & S_IFMT) === S_IFLNK && size !== targetSize)
       fault(`size = ${size}: its target has ${targetSize} bytes`);
-    if (entry.isFirst && this.#digests.check(lo) !== 0) fault(this.#digests.fault);
+    if (entry.isFirst && this.#digests.checkInode(lo) !== 0) fault(this.#digests.fault);
     const alias = entry.isFirst ? null : this.#aliasFault(at, lo);
     if (alias !== null) {
       fault(alias);

@@ -6,13 +6,13 @@ import {
   parseStargzIndex,
   STARGZ_INDEX_BYTES_MAX,
   type StargzEntry,
-  tarEntryOf,
+  tarMemberOf,
 } from '../source/archive/stargz-index.ts';
 import { openByteSource } from '../source/tar/byte-source.ts';
 import { TarTree } from '../source/tar/tree.ts';
 import type { CreateOptions, CreateResult } from './create.ts';
-import { loadRefEarlier, numberTree, type RefOutput, writeRefImage } from './create-ref.ts';
 import { BuildProgress } from './progress.ts';
+import { loadRefEarlier, numberTree, type RefOutput, writeRefImage } from './ref-image.ts';
 
 /** An image over an eStargz layer of which only the index is at hand. */
 export interface StargzOptions extends RefOutput, Pick<CreateOptions, 'signal' | 'onProgress'> {
@@ -55,7 +55,7 @@ function addEntry(entry: StargzEntry, tree: TarTree, store: StargzStore, files: 
     store.addChunk(entry);
     return;
   }
-  const node = tree.add(tarEntryOf(entry));
+  const node = tree.add(tarMemberOf(entry));
   if (entry.type !== 'reg' || node === null) return;
   store.addFile(entry, node);
   files.add(node);

@@ -227,7 +227,7 @@ export class Inspector {
       if (found === 0) return;
       if (entry.dot) continue;
       const name = entry.bytes.subarray(entry.nameStart, entry.nameEnd);
-      if (image.check(entry.lo) !== 0)
+      if (image.checkInode(entry.lo) !== 0)
         throw new ImageError(
           'IMAGE_DAMAGED',
           `${place}: ${debugText(name)} (inode ${entry.lo}): ${image.fault}`,

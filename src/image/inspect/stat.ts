@@ -206,7 +206,7 @@ async function count(path: string): Promise<Counted> {
     throw new ImageError('IMAGE_DAMAGED', `${path}: ${debugText(at)} (inode ${lo}): ${fault}`);
   };
   for (const entry of walkTree(bootstrap, image, refuse)) {
-    if (entry.isFirst && digests.check(entry.lo) !== 0) refuse(entry.path(), entry.lo, digests.fault);
+    if (entry.isFirst && digests.checkInode(entry.lo) !== 0) refuse(entry.path(), entry.lo, digests.fault);
     const type = entry.mode & S_IFMT;
     if (type === S_IFDIR) directories[entry.depth] = info.dirs++;
     else if (type === S_IFLNK) info.symlinks++;

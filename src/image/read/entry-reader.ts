@@ -6,13 +6,12 @@ import {
   type Image,
   InodeAttr,
   S_IFDIR,
-  S_IFLNK,
   S_IFMT,
   S_IFREG,
   SYMLINK_BYTES_MAX,
 } from '../../rafs/image.ts';
 import { readI64, readU64 } from '../../wire/rafs/bytes.ts';
-import { ChunkFlag, ChunkRecordLayout, type DecodedChunk, decodeChunk } from '../../wire/rafs/chunk.ts';
+import { ChunkRecordLayout, type DecodedChunk, decodeChunk } from '../../wire/rafs/chunk.ts';
 import { BlobFeature } from '../../wire/rafs/flags.ts';
 import { InodeFlagV5, InodeV5 } from '../../wire/rafs/inode-v5.ts';
 import { ExtendedInode } from '../../wire/rafs/inode-v6.ts';
@@ -21,27 +20,6 @@ import { ImageError } from '../model/error.ts';
 import { chunkRecordsV5, readEntry, type WalkEntry } from './tree-walk.ts';
 
 const NO_DIGEST = new Uint8Array(32);
-/** Words for features, in the order in which the original lists them. storage/src/meta/mod.rs. */
-const FEATURE_WORDS: readonly (readonly [number, string])[] = [
-  [BlobFeature.aligned, 'aligned'],
-  [BlobFeature.batch, 'batch'],
-  [BlobFeature.capTarToc, 'cap_toc'],
-  [BlobFeature.inlinedChunkDigest, 'chunk-digest'],
-  [BlobFeature.chunkInfoV2, 'chunk-v2'],
-  [BlobFeature.inlinedFsMeta, 'fs-meta'],
-  [BlobFeature.separate, 'separate'],
-  [BlobFeature.hasTarHeader, 'tar-header'],
-  [BlobFeature.hasToc, 'toc'],
-  [BlobFeature.zran, 'zran'],
-  [BlobFeature.encrypted, 'encrypted'],
-  [BlobFeature.chunkDictGenerated, 'is-chunkdict-generated'],
-];
-
-/** Features of a blob in words. */
-export function featureWords(features: number): string {
-  return FEATURE_WORDS.flatMap(([bit, word]) => (features & bit ? [word] : [])).join(' ');
-}
-
 /** Numbers of an inode as the original counts them. */
 export interface EntryAttributes {
   /** v5: index of the first child; 0 in v6. */
@@ -102,32 +80,6 @@ export class EntryReader {
     throw new ImageError('IMAGE_DAMAGED', `${debugText(entry.path())}: chunk ${i}: ${rule}`);
   }
 
-  /** The line of `check -v` for an entry. builder/src/core/node.rs. */
-  inodeLine(entry: WalkEntry): string {
-    const { lo, mode, name } = entry;
-    const attr = this.attributes(entry);
-    const link = (mode & S_IFMT) === S_IFLNK ? `Some(${debugText(this.target(lo))})` : 'None';
-    const fields = [
-      `${typeWord(mode, attr.nlink)} ${debugText(entry.path())}: index 0 ino ${lo} real_ino ${lo}`,
-      `child_index ${attr.childIndex} child_count ${attr.childCount} i_nlink ${attr.nlink}`,
-      `i_size ${attr.size} i_blocks ${attr.blocks} i_name_size ${name.length}`,
-      `i_symlink_size ${attr.symlinkSize} has_xattr ${attr.hasXattrs} link ${link}`,
-      `i_mtime ${attr.mtime} i_mtime_nsec ${attr.mtimeNs}`,
-    ];
-    return `inode: ${fields.join(' ')}`;
-  }
-
-  /** The line of `check -v` for a chunk. rafs/src/metadata/chunk.rs. */
-  static chunkLine(chunk: DecodedChunk): string {
-    const { index, blobIndex, fileOffset, flags, crc32c } = chunk;
-    const id = Buffer.from(chunk.digest).toString('hex');
-    const compressed = `compressed ${chunk.compressedOffset}/${chunk.compressedSize}`;
-    const uncompressed = `uncompressed ${chunk.uncompressedOffset}/${chunk.uncompressedSize}`;
-    const crc = flags & ChunkFlag.hasCrc32c ? `, crc32 0x${crc32c.toString(16)}` : '';
-    const place = `id ${id}, index ${index}, blob_index ${blobIndex}, file_offset ${fileOffset}`;
-    return `\t chunk: ${place}, ${compressed}, ${uncompressed}${crc}`;
-  }
-
   /** Target of a link, raw bytes. */
   target(lo: number): Uint8Array {
     const target = new Uint8Array(SYMLINK_BYTES_MAX);
@@ -184,15 +136,6 @@ export class EntryReader {
       mtimeNs,
     };
   }
-}
-
-/** What the original calls a type of file: special ones have no word. */
-function typeWord(mode: number, nlink: number): string {
-  const type = mode & S_IFMT;
-  if (type === S_IFLNK) return 'symlink';
-  if (type === S_IFDIR) return 'dir';
-  if (type !== S_IFREG) return '';
-  return nlink > 1 ? 'hardlink' : 'file';
 }
 
 /** tarfs: a chunk is where the tar has it, as it is. */

@@ -8,7 +8,7 @@ import { BlobReader } from '../read/blob-reader.ts';
 import { type LoadedImage, loadImage } from '../read/load.ts';
 import { type Owners, readOwners } from './owners.ts';
 import { StreamOutput } from './stream-output.ts';
-import { encodeTarEntry, TAR_END, type TarEntry } from './tar-write.ts';
+import { encodeTarEntry, TAR_END, type TarEntryFields } from './tar-write.ts';
 
 /** What is unpacked, and where to. */
 export interface UnpackOptions {
@@ -137,7 +137,7 @@ class Unpacker {
     }
   }
 
-  #entryOf(node: ImageNode, linkOf: Buffer | null): TarEntry {
+  #entryOf(node: ImageNode, linkOf: Buffer | null): TarEntryFields {
     const type = linkOf === null ? this.#typeOf(node) : TarType.link;
     const special = type === TarType.character || type === TarType.block;
     if (type === TarType.symlink && node.target.includes(0)) this.#damaged(node, 'a link target with a NUL');

@@ -14,6 +14,12 @@ export type RafsErrorCode =
 export class RafsError extends CodedError<RafsErrorCode> {}
 
 /** Throws a RafsError `field = value: rule` unless `ok`. */
-export function check(ok: boolean, code: RafsErrorCode, field: string, value: unknown, rule: string): void {
+export function checkRafs(
+  ok: boolean,
+  code: RafsErrorCode,
+  field: string,
+  value: unknown,
+  rule: string,
+): void {
   if (!ok) throw new RafsError(code, `${field} = ${String(value)}: ${rule}`);
 }

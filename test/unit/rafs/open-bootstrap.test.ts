@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
-import { openBootstrap } from '../../../src/rafs/bootstrap.ts';
 import { ChunkDigests } from '../../../src/rafs/chunk-digests.ts';
+import { openBootstrap } from '../../../src/rafs/open-bootstrap.ts';
 import { bootstrapBytes, FIXTURES } from '../../support/rafs-fixtures.ts';
 
 const open = (name: string) => openBootstrap(bootstrapBytes(FIXTURES, name), name);
