@@ -1,9 +1,11 @@
+import { closeSync, statSync } from 'node:fs';
 import type { DigestAlgorithm } from '../../lib/content-hash.ts';
+import { openPipe } from '../../lib/file/pipe.ts';
 import type { Turns } from '../../lib/turns.ts';
 import { BlobFeature, UNKNOWN_BLOB_ID } from '../../wire/rafs/flags.ts';
 import { FEATURES_V5, FEATURES_V6, type ImageBlob, PLAIN_BLOB } from '../model/blob.ts';
 import type { StoredChunk } from '../model/chunk.ts';
-import { ImageError } from '../model/error.ts';
+import { ImageError, writeFailure } from '../model/error.ts';
 import type { ImageNode } from '../model/node.ts';
 import { Batcher } from './batch.ts';
 import { CacheFiles } from './cache-files.ts';
@@ -13,7 +15,6 @@ import { type BlobCipher, newCipher } from './cipher.ts';
 import type { BuildCompressor } from './compress.ts';
 import type { EarlierChunks } from './earlier-chunks.ts';
 import { type Destination, OutputFile } from './output-file.ts';
-import { waitForReader } from './pipe-reader.ts';
 import { BlobSections } from './sections.ts';
 
 /** What a blob is made of, and where it goes. */
@@ -80,10 +81,18 @@ export class BlobBuild {
   /** Opens a pipe that the blob goes into, once it has a reader. */
   async prepare(): Promise<void> {
     const { blob, signal } = this.#options;
-    const release = blob.kind === 'file' ? await waitForReader(blob.path, signal) : null;
-    if (release === null) return;
-    this.#open();
-    release();
+    if (blob.kind !== 'file' || statSync(blob.path, { throwIfNoEntry: false })?.isFIFO() !== true) return;
+    let held: number;
+    try {
+      held = await openPipe(blob.path, signal);
+    } catch (cause) {
+      throw writeFailure(blob.path, cause, signal);
+    }
+    try {
+      this.#open();
+    } finally {
+      closeSync(held);
+    }
   }
 
   /** Takes the data of files. */

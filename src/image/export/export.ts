@@ -91,7 +91,7 @@ export async function exportDisk(options: ExportOptions): Promise<ExportResult> 
     await disk.fill(size);
     const place = { blockSize: layout.blockSize, dataBlocks: layout.blocks, hashOffset };
     const rootDigest = verity
-      ? await writeVerity(disk.file, place, (bytes) => progress.reach(dataSize + bytes))
+      ? await writeVerity(disk.fd, place, (bytes) => progress.reach(dataSize + bytes))
       : null;
     await disk.finish();
     return { size, blobs: layout.blobs.length, verity: rootDigest && { ...place, rootDigest } };

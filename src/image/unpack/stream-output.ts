@@ -1,20 +1,17 @@
-import { randomBytes } from 'node:crypto';
-import { close, constants, fstatSync, openSync, realpathSync, statSync, write } from 'node:fs';
-import { rename, rm } from 'node:fs/promises';
+import { close, constants, fstatSync, openSync, realpathSync, statSync } from 'node:fs';
 import { Socket } from 'node:net';
-import { basename, dirname, join, resolve } from 'node:path';
-import { setTimeout as delay } from 'node:timers/promises';
+import { basename, dirname, resolve } from 'node:path';
 import { promisify } from 'node:util';
+import { openPipe } from '../../lib/file/pipe.ts';
+import { PrivateFile } from '../../lib/file/replace.ts';
+import { writeAll } from '../../lib/file/write.ts';
 import { growPipe } from '../../native/libc.ts';
-import { ImageError, interrupted, reason } from '../model/error.ts';
+import { writeFailure } from '../model/error.ts';
 
-const writeFd = promisify(write);
 const closeFd = promisify(close);
 
 /** Small pieces are gathered up to this before they are written. */
 const BUFFER_BYTES = 1 << 20;
-/** How often a named pipe is asked whether somebody reads it. */
-const READER_POLL_MS = 20;
 const STDOUT = 1;
 
 /** Where gathered bytes go. */
@@ -30,8 +27,8 @@ interface Sink {
 export class StreamOutput {
   readonly #path: string;
   readonly #sink: Sink;
-  /** Null: no file of ours. */
-  readonly #temporary: string | null;
+  /** Null: a pipe or a device. */
+  readonly #file: PrivateFile | null;
   readonly #signal: AbortSignal | undefined;
   readonly #buffer = Buffer.allocUnsafeSlow(BUFFER_BYTES);
   #filled = 0;
@@ -39,10 +36,10 @@ export class StreamOutput {
   /** Bytes taken so far. */
   size = 0;
 
-  private constructor(path: string, sink: Sink, temporary: string | null, signal: AbortSignal | undefined) {
+  private constructor(path: string, sink: Sink, file: PrivateFile | null, signal: AbortSignal | undefined) {
     this.#path = path;
     this.#sink = sink;
-    this.#temporary = temporary;
+    this.#file = file;
     this.#signal = signal;
   }
 
@@ -53,18 +50,16 @@ export class StreamOutput {
       const stream = await openStream(path, signal);
       if (stream !== null) return new StreamOutput(path, stream, null, signal);
       const target = resolveLinks(path);
-      const label = basename(target).slice(0, 32);
-      const temporary = join(dirname(target), `.${label}.${randomBytes(6).toString('hex')}.tmp`);
-      const sink = new FdSink(openSync(temporary, 'wx', 0o644));
-      return new StreamOutput(target, sink, temporary, signal);
+      const file = await PrivateFile.create(dirname(target), basename(target));
+      return new StreamOutput(target, new FdSink(file.fd, false), file, signal);
     } catch (cause) {
-      throw failure(path, cause, signal);
+      throw writeFailure(path, cause, signal);
     }
   }
 
   /** Whether it is a file, not a pipe or a device. */
   get isFile(): boolean {
-    return this.#temporary !== null;
+    return this.#file !== null;
   }
 
   /** Takes all of `bytes`, which may be changed once the promise is kept. */
@@ -84,9 +79,9 @@ export class StreamOutput {
     this.#open = false;
     try {
       await this.#sink.close();
-      if (this.#temporary !== null) await rename(this.#temporary, this.#path);
+      await this.#file?.moveTo(this.#path);
     } catch (cause) {
-      throw failure(this.#path, cause, this.#signal);
+      throw writeFailure(this.#path, cause, this.#signal);
     }
   }
 
@@ -94,7 +89,7 @@ export class StreamOutput {
   async discard(): Promise<void> {
     if (this.#open) await this.#sink.close().catch(() => {});
     this.#open = false;
-    if (this.#temporary !== null) await rm(this.#temporary, { force: true });
+    this.#file?.discard();
   }
 
   async #flush(): Promise<void> {
@@ -108,32 +103,28 @@ export class StreamOutput {
       this.#signal?.throwIfAborted();
       await this.#sink.write(bytes);
     } catch (cause) {
-      throw failure(this.#path, cause, this.#signal);
+      throw writeFailure(this.#path, cause, this.#signal);
     }
   }
-}
-
-function failure(path: string, cause: unknown, signal: AbortSignal | undefined): ImageError {
-  if (signal?.aborted) return interrupted();
-  return new ImageError('IMAGE_WRITE', `${path}: ${reason(cause)}`, { cause });
 }
 
 /** A file or a device: a pool thread waits for it. */
 class FdSink implements Sink {
   readonly #fd: number;
+  readonly #isOwn: boolean;
 
-  constructor(fd: number) {
+  /** `isOwn`: it is closed with this sink. */
+  constructor(fd: number, isOwn: boolean) {
     this.#fd = fd;
+    this.#isOwn = isOwn;
   }
 
-  async write(bytes: Uint8Array): Promise<void> {
-    for (let done = 0; done < bytes.length; ) {
-      done += (await writeFd(this.#fd, bytes, done, bytes.length - done, null)).bytesWritten;
-    }
+  write(bytes: Uint8Array): Promise<void> {
+    return writeAll(this.#fd, bytes);
   }
 
   async close(): Promise<void> {
-    if (this.#fd !== STDOUT) await closeFd(this.#fd);
+    if (this.#isOwn) await closeFd(this.#fd);
   }
 }
 
@@ -169,28 +160,18 @@ function openStandardOutput(signal: AbortSignal | undefined): Sink {
   if (stats.isCharacterDevice() && process.stdout.isTTY)
     throw new Error('is a terminal: give a file, or lead it into a pipe');
   if (stats.isSocket()) return new PipeSink(STDOUT, signal);
-  if (!stats.isFIFO()) return new FdSink(STDOUT);
+  if (!stats.isFIFO()) return new FdSink(STDOUT, false);
   // Opened anew, so that other writers of this pipe do not find it set not to block.
-  return new PipeSink(openSync(`/proc/self/fd/${STDOUT}`, O_WRONLY | O_NONBLOCK), signal);
+  return new PipeSink(openSync(`/proc/self/fd/${STDOUT}`, constants.O_WRONLY | constants.O_NONBLOCK), signal);
 }
-
-const { O_WRONLY, O_NONBLOCK } = constants;
 
 /** The pipe or device at `path`; null if it is a file or nothing. */
 async function openStream(path: string, signal: AbortSignal | undefined): Promise<Sink | null> {
   const stats = statSync(path, { throwIfNoEntry: false });
   if (stats === undefined || stats.isFile()) return null;
   if (stats.isDirectory()) throw new Error('is a directory');
-  if (!stats.isFIFO()) return new FdSink(openSync(path, 'w'));
-  for (;;) {
-    try {
-      return new PipeSink(openSync(path, O_WRONLY | O_NONBLOCK), signal);
-    } catch (error) {
-      // No reader yet.
-      if ((error as NodeJS.ErrnoException).code !== 'ENXIO') throw error;
-      await delay(READER_POLL_MS, undefined, { signal });
-    }
-  }
+  if (!stats.isFIFO()) return new FdSink(openSync(path, 'w'), true);
+  return new PipeSink(await openPipe(path, signal), signal);
 }
 
 /** What the path leads to: a file behind a symbolic link is replaced, not the link. */
