@@ -1,11 +1,11 @@
 export const S_IFMT = 0xf000;
-export const S_IFIFO = 0x1000;
+const S_IFIFO = 0x1000;
 export const S_IFCHR = 0x2000;
 export const S_IFDIR = 0x4000;
 export const S_IFBLK = 0x6000;
 export const S_IFREG = 0x8000;
 export const S_IFLNK = 0xa000;
-export const S_IFSOCK = 0xc000;
+const S_IFSOCK = 0xc000;
 
 /** Link targets are copied into buffers of this size. */
 export const SYMLINK_BYTES_MAX = 4096;

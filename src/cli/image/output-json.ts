@@ -1,5 +1,5 @@
 /** The object which `--output-json` writes; consumers read `blobs`, `fs_version` and `compressor`. src/bin/nydus-image/main.rs. */
-export interface OutputJson {
+interface OutputJson {
   readonly version: string;
   readonly bootstrap: string;
   readonly blobs: readonly string[];

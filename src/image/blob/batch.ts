@@ -10,7 +10,7 @@ export interface Batch {
 }
 
 /** Where a chunk is within a batch. */
-export interface BatchMember {
+interface BatchMember {
   /** Number of the batch. */
   readonly context: number;
   /** First byte in the batch's uncompressed bytes. */

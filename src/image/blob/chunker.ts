@@ -14,7 +14,7 @@ import type { EarlierChunks } from './earlier-chunks.ts';
 import type { OutputFile } from './output-file.ts';
 
 /** How a chunker cuts and packs. */
-export interface ChunkerOptions {
+interface ChunkerOptions {
   readonly chunkSize: number;
   readonly compressor: BuildCompressor;
   readonly digester: DigestAlgorithm;

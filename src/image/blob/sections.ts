@@ -15,7 +15,7 @@ import { type BuildCompressor, compressIfSmaller } from './compress.ts';
 import type { OutputFile } from './output-file.ts';
 
 /** What a blob is made of. */
-export interface SectionOptions {
+interface SectionOptions {
   /** BlobFeature bits, as its row has them: tar headers behind the sections, a table of contents, a digest array. */
   readonly features: number;
   /** Of the chunk info. */

@@ -15,7 +15,7 @@ import { TreeCheckV5 } from './tree-v5.ts';
 import { TreeCheckV6 } from './tree-v6.ts';
 
 /** What is checked and how. */
-export interface CheckOptions {
+interface CheckOptions {
   /** Read by `readBootstrap`. */
   readonly bootstrap: Bootstrap;
   /** Where it came from: an inlined bootstrap's blob is named by it. */

@@ -28,7 +28,7 @@ export interface Range {
 }
 
 /** SHA-256 of parts of an object, one behind the other. Rejects with SourceError, or ImageError IMAGE_ABORTED. */
-export async function hashRanges(
+async function hashRanges(
   source: BlobSource,
   objectId: string,
   ranges: readonly Range[],

@@ -23,7 +23,7 @@ import { type CopyProgress, copyBlob } from '../rewrite/copy-blob.ts';
 import { type CompactPlan, type CompactRules, planCompaction } from './plan.ts';
 
 /** What `compact` reads and writes. */
-export interface CompactOptions extends CompactRules {
+interface CompactOptions extends CompactRules {
   /** Bootstrap, or a blob with one at its end. */
   readonly bootstrap: string;
   /** Bootstrap of a chunk dictionary. */

@@ -24,7 +24,7 @@ export interface CompactInput {
 }
 
 /** A blob afterwards: one that was there before, or chunks for a new one in their order. */
-export type PlannedBlob = { readonly kept: number } | { readonly chunks: readonly StoredChunk[] };
+type PlannedBlob = { readonly kept: number } | { readonly chunks: readonly StoredChunk[] };
 
 /** What is to be done. */
 export interface CompactPlan {

@@ -9,7 +9,7 @@ import { inheritBlobOfFile } from '../read/inherited-blob.ts';
 import type { LoadedImage } from '../read/load.ts';
 
 /** Where a build may find its chunks. */
-export interface EarlierImages {
+interface EarlierImages {
   /** `--parent-bootstrap`: the image below the one that is built. */
   readonly parent: LoadedImage | null;
   /** `--chunk-dict`. */

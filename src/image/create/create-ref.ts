@@ -10,7 +10,7 @@ import { BuildProgress } from './progress.ts';
 import { loadRefEarlier, numberTree, type RefOutput, writeRefImage } from './ref-image.ts';
 
 /** An image over an archive that stays as it is. */
-export interface RefOptions extends RefOutput, Pick<CreateOptions, 'signal' | 'onProgress'> {
+interface RefOptions extends RefOutput, Pick<CreateOptions, 'signal' | 'onProgress'> {
   /** The tar or tar.gz; `-` for standard input. */
   readonly archive: Buffer;
 }

@@ -15,7 +15,7 @@ import { BuildProgress } from './progress.ts';
 import { loadRefEarlier, numberTree, type RefOutput, writeRefImage } from './ref-image.ts';
 
 /** An image over an eStargz layer of which only the index is at hand. */
-export interface StargzOptions extends RefOutput, Pick<CreateOptions, 'signal' | 'onProgress'> {
+interface StargzOptions extends RefOutput, Pick<CreateOptions, 'signal' | 'onProgress'> {
   /** The `stargz.index.json`. */
   readonly index: Buffer;
   /** Id and size of the layer, in bytes. */

@@ -15,7 +15,7 @@ import { type CreateOptions, type CreateResult, LAYER } from './create.ts';
 import { BuildProgress } from './progress.ts';
 
 /** An image whose data is a tar as it is, which a kernel can mount. Always v6. */
-export interface TarfsOptions
+interface TarfsOptions
   extends Pick<CreateOptions, 'chunkSize' | 'explicitUidGid' | 'prefetchPatterns' | 'signal' | 'onProgress'> {
   /** The tar; `-` for standard input. */
   readonly archive: Buffer;

@@ -159,7 +159,7 @@ function bootstrapOf(
 }
 
 /** What decides whether earlier images go with a build. */
-export type EarlierOptions = Pick<
+type EarlierOptions = Pick<
   CreateOptions,
   'parent' | 'chunkDict' | 'blobs' | 'digester' | 'fsVersion' | 'chunkSize' | 'explicitUidGid'
 >;

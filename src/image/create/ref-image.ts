@@ -50,7 +50,7 @@ export function numberTree(
 }
 
 /** An image over an archive, before it has files. */
-export interface RefImage {
+interface RefImage {
   readonly tree: NumberedTree;
   readonly table: BlobTable;
   readonly data: RefData;

@@ -15,7 +15,7 @@ import { selectChunks } from './select.ts';
 import { type BlobRecord, ChunkStore, databasePath } from './store.ts';
 
 /** What `chunkdict generate` reads and writes. */
-export interface ChunkdictOptions {
+interface ChunkdictOptions {
   /** Bootstraps, each in a directory called `name:tag` after its image. */
   readonly sources: readonly string[];
   /** `sqlite:///path`. */
@@ -77,7 +77,7 @@ export async function generateChunkdict(options: ChunkdictOptions): Promise<Chun
 }
 
 /** Name and tag of an image by the directory of its bootstrap. Throws ImageError IMAGE_BAD_SOURCE. */
-export function imageOfPath(path: string): { readonly image: string; readonly version: string } {
+function imageOfPath(path: string): { readonly image: string; readonly version: string } {
   const parts = basename(dirname(path)).split(':');
   const [image, version] = parts.slice(-2);
   if (image !== undefined && version !== undefined) return { image, version };

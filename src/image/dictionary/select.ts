@@ -2,7 +2,7 @@ import type { ChunkRow } from './chunk-row.ts';
 import { clusterImages, type ImageGroup, ImagePoints } from './cluster.ts';
 
 /** What is worth to be in a dictionary. */
-export interface Selection {
+interface Selection {
   readonly chunks: ReadonlySet<ChunkRow>;
   /** Images that are like no others: a dictionary does little for them. */
   readonly loneImages: readonly string[];

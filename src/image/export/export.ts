@@ -7,7 +7,7 @@ import { DiskOutput } from './disk.ts';
 import { HASH_BLOCK, verityBytes, writeVerity } from './verity.ts';
 
 /** What is exported, and where to. */
-export interface ExportOptions {
+interface ExportOptions {
   /** Bootstrap of a v6 image, or a blob with one at its end. */
   readonly bootstrap: string;
   /** Where the image's blobs are; not closed. */
@@ -23,7 +23,7 @@ export interface ExportOptions {
 }
 
 /** How far it is: bytes of data, and with verity the same again. */
-export interface ExportProgress {
+interface ExportProgress {
   readonly bytes: number;
   readonly bytesTotal: number;
 }

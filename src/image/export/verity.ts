@@ -16,7 +16,7 @@ const BATCH_BYTES = 512 * 1024;
 const NO_BLOCK: Buffer = sha256(Buffer.alloc(HASH_BLOCK));
 
 /** Where a disk's hash tree is. */
-export interface VerityPlace {
+interface VerityPlace {
   /** Size of a data block: 4096, or 512. */
   readonly blockSize: number;
   readonly dataBlocks: number;

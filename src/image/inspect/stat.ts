@@ -16,7 +16,7 @@ const FILE_BITS_MAX = 44;
 const THRESHOLDS = 20;
 
 /** Counts of one or several images, in the original's words: they are its JSON. src/bin/nydus-image/stat.rs. */
-export interface ImageInfo {
+interface ImageInfo {
   dirs: number;
   files: number;
   symlinks: number;

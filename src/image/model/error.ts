@@ -1,7 +1,7 @@
 import { CodedError } from '../../lib/coded-error.ts';
 
 /** Why an image could not be built; stable across releases. */
-export type ImageErrorCode =
+type ImageErrorCode =
   | 'IMAGE_BAD_SOURCE'
   | 'IMAGE_UNREADABLE'
   | 'IMAGE_CHANGED'

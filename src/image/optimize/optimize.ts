@@ -22,7 +22,7 @@ import { type CopiedBlob, type CopyProgress, copyBlob } from '../rewrite/copy-bl
 import type { AccessedFile, ByteRange } from './access-list.ts';
 
 /** What `optimize` reads and writes. */
-export interface OptimizeOptions {
+interface OptimizeOptions {
   /** Bootstrap, or a blob with one at its end. */
   readonly bootstrap: string;
   /** What is wanted early, in order. */

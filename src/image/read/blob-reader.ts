@@ -64,14 +64,14 @@ export interface PackedChunk {
 }
 
 /** Uncompressed bytes and their place in the uncompressed blob. */
-export interface BlobPiece {
+interface BlobPiece {
   readonly offset: number;
   /** Not to be changed. */
   readonly bytes: Uint8Array;
 }
 
 /** What is read: an image without its tree. `chunks` may be empty for v6. */
-export type ImageOfBlobs = Pick<LoadedImage, 'path' | 'bootstrap' | 'chunks'>;
+type ImageOfBlobs = Pick<LoadedImage, 'path' | 'bootstrap' | 'chunks'>;
 
 /**
  * Reads the chunks of an image from its blobs, whatever their form, and verifies CRC-32C and digest of each where the image has them.

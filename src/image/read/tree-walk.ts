@@ -36,7 +36,7 @@ export interface WalkEntry {
 }
 
 /** Takes what is wrong with the entry or directory at `path`; may throw to end the walk. */
-export type ReportFault = (path: Buffer, lo: number, fault: string) => void;
+type ReportFault = (path: Buffer, lo: number, fault: string) => void;
 
 interface Frame {
   readonly lo: number;

@@ -9,7 +9,7 @@ import { inheritBlob } from '../read/inherited-blob.ts';
 import type { LoadedImage } from '../read/load.ts';
 
 /** What is taken over from a loaded image when its bootstrap is written anew. */
-export type KeptOptions = Omit<BootstrapOptions, 'blobs'>;
+type KeptOptions = Omit<BootstrapOptions, 'blobs'>;
 
 /** The blob table of the image, as a bootstrap outside of the blobs has it. */
 export async function outsideBlobs(image: LoadedImage, source: BlobSource): Promise<ImageBlob[]> {

@@ -20,7 +20,7 @@ import { ImageError } from '../model/error.ts';
 import type { BlobReader, PackedChunk } from '../read/blob-reader.ts';
 
 /** A blob that is made of chunks of other blobs. */
-export interface CopiedBlobOptions {
+interface CopiedBlobOptions {
   readonly version: 5 | 6;
   /** Its place in the blob table. */
   readonly blobIndex: number;

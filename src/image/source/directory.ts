@@ -8,7 +8,7 @@ import { checkXattrs } from '../model/xattr-rules.ts';
 import type { TreeContext, TreeSource } from './tree-source.ts';
 
 /** What `walk` takes from the tree. */
-export type WalkOptions = Pick<TreeContext, 'whiteoutSpec' | 'keepWhiteouts' | 'explicitUidGid' | 'onEntry'>;
+type WalkOptions = Pick<TreeContext, 'whiteoutSpec' | 'keepWhiteouts' | 'explicitUidGid' | 'onEntry'>;
 
 const SLASH = Buffer.from('/');
 

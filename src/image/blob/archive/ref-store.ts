@@ -20,7 +20,7 @@ import type { RefData } from './ref-data.ts';
 import { ZranSlices } from './zran.ts';
 
 /** How the files of an archive are cut into chunks. */
-export interface RefStoreOptions {
+interface RefStoreOptions {
   readonly chunkSize: number;
   readonly turns: Turns;
   readonly onChunk?: (bytes: number) => void;

@@ -17,7 +17,7 @@ export interface Inflating {
 }
 
 /** Where a chunk is: in which slice, and in the file. */
-export interface ZranChunk {
+interface ZranChunk {
   /** Number of the slice and the chunk's first byte in its plain data. */
   readonly context: number;
   readonly contextPosition: number;

@@ -24,7 +24,7 @@ export function tarSource(path: Buffer): TreeSource {
 }
 
 /** What reading a tar needs of a build. */
-export type TarContext = Pick<TreeContext, 'explicitUidGid' | 'store' | 'onEntry'>;
+type TarContext = Pick<TreeContext, 'explicitUidGid' | 'store' | 'onEntry'>;
 
 /** The tree of a plain tar, whose data goes to `context.store()`. Reads `source` to its end. Rejects with ImageError. */
 export async function readTar(source: ByteSource, context: TarContext): Promise<ImageNode> {
