@@ -9,14 +9,16 @@ import {
   type ReadSink,
   type Statfs,
 } from '../fuse/filesystem.ts';
+import { Errno } from '../lib/errno.ts';
 import type { Bootstrap } from '../rafs/bootstrap.ts';
-import { EINVAL, EIO, EISDIR, ENODATA, ENOENT, ENOTDIR, ENXIO, EROFS } from '../rafs/errno.ts';
 import { ChunkAt, DirectoryAt, type Image, S_IFDIR, S_IFLNK, S_IFMT, S_IFREG } from '../rafs/image.ts';
 import { ImageV5 } from '../rafs/image-v5.ts';
 import { ImageV6 } from '../rafs/image-v6.ts';
 import { OpenFlag } from '../wire/fuse.ts';
 import { SuperFlag } from '../wire/rafs/flags.ts';
 import { ChunkMiss } from './miss.ts';
+
+const { EINVAL, EIO, EISDIR, ENODATA, ENOENT, ENOTDIR, ENXIO, EROFS } = Errno;
 
 /** What a mount gives its file system. */
 export interface RafsOptions {
@@ -231,7 +233,7 @@ export class RafsFileSystem implements FileSystem {
   forget(_hi: number, _lo: number, _lookups: number): void {}
 
   #check(lo: number): number {
-    const result = this.#image.check(lo);
+    const result = this.#image.checkInode(lo);
     return result === -EIO ? this.#bad(lo) : result;
   }
 

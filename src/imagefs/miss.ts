@@ -1,9 +1,11 @@
 import { readSync } from 'node:fs';
 import type { BlobView, ChunkFetcher, ChunkRef } from '../blob/view.ts';
+import { Errno } from '../lib/errno.ts';
 import type { Bootstrap } from '../rafs/bootstrap.ts';
-import { EIO } from '../rafs/errno.ts';
 import { ChunkAt, type Image } from '../rafs/image.ts';
 import { decodeChunk } from '../wire/rafs/chunk.ts';
+
+const { EIO } = Errno;
 
 type Resume = (result: number, bytes?: Uint8Array) => void;
 

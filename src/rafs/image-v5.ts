@@ -1,4 +1,5 @@
 import { digest } from '../lib/content-hash.ts';
+import { Errno } from '../lib/errno.ts';
 import { align8, readI64, readU64 } from '../wire/rafs/bytes.ts';
 import { ChunkRecordLayout } from '../wire/rafs/chunk.ts';
 import { digesterOf, NAME_MAX } from '../wire/rafs/flags.ts';
@@ -10,7 +11,6 @@ import {
   recordBytesV5,
 } from '../wire/rafs/inode-v5.ts';
 import type { BootstrapV5 } from './bootstrap.ts';
-import { EIO, ENODATA, ENOENT, ERANGE } from './errno.ts';
 import {
   type ChunkAt,
   compareNames,
@@ -30,6 +30,8 @@ import {
   SYMLINK_BYTES_MAX,
 } from './image.ts';
 
+const { EIO, ENODATA, ENOENT, ERANGE } = Errno;
+
 const CHUNK = ChunkRecordLayout;
 const DOTS: Uint8Array = Buffer.from('..');
 
@@ -46,7 +48,7 @@ export class ImageV5 implements Image {
   readonly #digester: 'blake3' | 'sha256';
   readonly #validate: boolean;
   readonly #legacyOffsets: readonly Float64Array[] | null;
-  /** One bit per inode that passed `check`. */
+  /** One bit per inode that passed `checkInode`. */
   readonly #checked: Uint8Array;
 
   constructor(bootstrap: BootstrapV5, validate: boolean) {
@@ -62,10 +64,10 @@ export class ImageV5 implements Image {
     this.#checked = new Uint8Array((this.#entries >> 3) + 1);
   }
 
-  check(lo: number): number {
+  checkInode(lo: number): number {
     if (lo < 1 || lo > this.#entries) return -ENOENT;
     if (this.#checked[lo >> 3]! & (1 << (lo & 7))) return 0;
-    const result = this.#checkInode(lo);
+    const result = this.#firstCheck(lo);
     if (result === 0) this.#checked[lo >> 3]! |= 1 << (lo & 7);
     return result;
   }
@@ -173,7 +175,7 @@ export class ImageV5 implements Image {
 
   /** Visits the chunk records of a regular file; nothing for other or damaged inodes. */
   eachChunkRecord(lo: number, visit: (at: number) => void): void {
-    if (this.check(lo) !== 0 || (this.mode(lo) & S_IFMT) !== S_IFREG) return;
+    if (this.checkInode(lo) !== 0 || (this.mode(lo) & S_IFMT) !== S_IFREG) return;
     const record = this.#record(lo);
     const start = this.#chunks(record);
     const count = this.#view.getUint32(record + InodeV5.childCount, true);
@@ -266,7 +268,7 @@ export class ImageV5 implements Image {
     return 1;
   }
 
-  #checkInode(lo: number): number {
+  #firstCheck(lo: number): number {
     const view = this.#view;
     const at = this.#locate(lo);
     if (at < 0) return at;

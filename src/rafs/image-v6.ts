@@ -1,3 +1,4 @@
+import { Errno } from '../lib/errno.ts';
 import { align8, readI64, readU64 } from '../wire/rafs/bytes.ts';
 import { ChunkAddress, chunkAddressIndex } from '../wire/rafs/chunk.ts';
 import {
@@ -10,7 +11,6 @@ import {
 } from '../wire/rafs/inode-v6.ts';
 import { XattrBodyV6, XattrEntryV6, xattrBytesV6, xattrPrefixes } from '../wire/rafs/xattr.ts';
 import type { BootstrapV6 } from './bootstrap.ts';
-import { EIO, ENODATA, ENOENT, ERANGE } from './errno.ts';
 import {
   type ChunkAt,
   compareNames,
@@ -30,6 +30,8 @@ import {
   SYMLINK_BYTES_MAX,
 } from './image.ts';
 
+const { EIO, ENODATA, ENOENT, ERANGE } = Errno;
+
 /** A directory cookie is block × this + entry: a block of 4096 bytes holds fewer entries (13 bytes each at least). */
 const COOKIE_STRIDE = 512;
 
@@ -43,7 +45,7 @@ export class ImageV6 implements Image {
   readonly #blockSize: number;
   readonly #chunkSize: number;
   readonly #blobs: number;
-  /** One bit per nid that passed `check`. */
+  /** One bit per nid that passed `checkInode`. */
   readonly #checked: Uint8Array;
   /** Name found by the last #name. */
   #nameStart = 0;
@@ -60,10 +62,10 @@ export class ImageV6 implements Image {
     this.#checked = new Uint8Array(((this.#bytes.length - this.#meta) / INODE_SLOT / 8 + 1) >>> 0);
   }
 
-  check(lo: number): number {
+  checkInode(lo: number): number {
     if (lo < 1 || this.#inode(lo) + CompactInode.size > this.#bytes.length) return -ENOENT;
     if (this.#checked[lo >>> 3]! & (1 << (lo & 7))) return 0;
-    const result = this.#checkInode(lo);
+    const result = this.#firstCheck(lo);
     if (result === 0) this.#checked[lo >>> 3]! |= 1 << (lo & 7);
     return result;
   }
@@ -256,7 +258,7 @@ export class ImageV6 implements Image {
     return align8(this.#tail(this.#inode(lo)));
   }
 
-  #checkInode(lo: number): number {
+  #firstCheck(lo: number): number {
     const view = this.#view;
     const at = this.#inode(lo);
     const format = view.getUint16(at, true);

@@ -1,11 +1,11 @@
 export const S_IFMT = 0xf000;
-export const S_IFIFO = 0x1000;
+const S_IFIFO = 0x1000;
 export const S_IFCHR = 0x2000;
 export const S_IFDIR = 0x4000;
 export const S_IFBLK = 0x6000;
 export const S_IFREG = 0x8000;
 export const S_IFLNK = 0xa000;
-export const S_IFSOCK = 0xc000;
+const S_IFSOCK = 0xc000;
 
 /** Link targets are copied into buffers of this size. */
 export const SYMLINK_BYTES_MAX = 4096;
@@ -54,7 +54,7 @@ export class DirectoryAt {
 }
 
 /**
- * Inodes of a bootstrap, by nodeid `lo`. `check` must have answered 0 for an inode before anything else is asked of it. Nothing throws or
+ * Inodes of a bootstrap, by nodeid `lo`. `checkInode` must have answered 0 for an inode before anything else is asked of it. Nothing throws or
  * loops beyond the bootstrap's size, whatever its bytes; -EIO means damage, described by `fault`.
  */
 export interface Image {
@@ -62,7 +62,7 @@ export interface Image {
   /** What was wrong when the last call answered -EIO. */
   readonly fault: string;
   /** 0, -ENOENT for a number that names no inode, -EIO. The result is remembered. */
-  check(lo: number): number;
+  checkInode(lo: number): number;
   mode(lo: number): number;
   /** st_size in bytes. */
   size(lo: number): number;

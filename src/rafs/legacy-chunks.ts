@@ -1,6 +1,6 @@
 import { readU64 } from '../wire/rafs/bytes.ts';
 import { ChunkRecordLayout } from '../wire/rafs/chunk.ts';
-import { check } from '../wire/rafs/error.ts';
+import { checkRafs } from '../wire/rafs/error.ts';
 import { BlobFeature, CHUNKS_PER_BLOB_MAX } from '../wire/rafs/flags.ts';
 import type { BlobRow, BootstrapV5 } from './bootstrap.ts';
 import { ImageV5 } from './image-v5.ts';
@@ -19,7 +19,7 @@ export function withLegacyChunks(bootstrap: BootstrapV5): BootstrapV5 {
   let count = 0;
   for (let lo = 1; lo <= bootstrap.superblock.inodeTableEntries; lo++) {
     image.eachChunkRecord(lo, (at) => {
-      if (++count > most) check(false, 'RAFS_BAD_TABLE', 'chunk records', count, `room for ${most}`);
+      if (++count > most) checkRafs(false, 'RAFS_BAD_TABLE', 'chunk records', count, `room for ${most}`);
       collect(bootstrap.view, at, chunks);
     });
   }

@@ -25,8 +25,6 @@ export const QUEUE_SIZE_MAX = 32768;
 
 /** A descriptor (2.7.5): le64 addr, le32 len, le16 flags, le16 next. */
 export const Descriptor = { addr: 0, len: 8, flags: 12, next: 14, size: 16, align: 16 } as const;
-/** VIRTQ_DESC_F_NEXT, _WRITE and _INDIRECT (2.7.5). */
-export const DescriptorFlag = { next: 1, write: 2, indirect: 4 } as const;
 
 /** The avail ring (2.7.6): le16 flags, le16 idx, le16 ring[n], le16 used_event. */
 export const Avail = { flags: 0, idx: 2, ring: 4, entry: 2, align: 2, noInterrupt: 1 } as const;
@@ -67,17 +65,10 @@ export function encodeFsConfig(tag: string, requestQueues: number): Uint8Array {
  * u16 desc_num, u16 last_batch_head, u16 used_idx, then per descriptor u8 inflight, u8 padding[5], u16 next,
  * u64 counter. Parts begin at multiples of 64.
  */
-const InflightHeader = {
-  features: 0,
-  version: 8,
-  descNum: 10,
-  lastBatchHead: 12,
-  usedIdx: 14,
-  size: 16,
-} as const;
-const InflightEntry = { inflight: 0, next: 6, counter: 8, size: 16 } as const;
+const INFLIGHT_HEADER_BYTES = 16;
+const INFLIGHT_ENTRY_BYTES = 16;
 
 /** Bytes of one queue's part. */
 export function inflightQueueBytes(queueSize: number): number {
-  return (InflightHeader.size + queueSize * InflightEntry.size + 63) & ~63;
+  return (INFLIGHT_HEADER_BYTES + queueSize * INFLIGHT_ENTRY_BYTES + 63) & ~63;
 }

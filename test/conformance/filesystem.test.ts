@@ -1,7 +1,7 @@
 import { openSync } from 'node:fs';
 import { join } from 'node:path';
 import type { RafsFileSystem } from '../../src/imagefs/filesystem.ts';
-import { openBootstrap } from '../../src/rafs/bootstrap.ts';
+import { openBootstrap } from '../../src/rafs/open-bootstrap.ts';
 import { Vfs } from '../../src/vfs/vfs.ts';
 import { MemoryFs, type MemoryNode } from '../support/memory-fs.ts';
 import { bootstrapBytes, emptyViews, FIXTURES, openFileSystem } from '../support/rafs-fixtures.ts';

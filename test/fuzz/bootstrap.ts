@@ -1,7 +1,7 @@
 import { Attr, type DirectorySink, Entry, Opened, type ReadSink, Statfs } from '../../src/fuse/filesystem.ts';
 import { RafsFileSystem } from '../../src/imagefs/filesystem.ts';
-import { openBootstrap } from '../../src/rafs/bootstrap.ts';
 import { ChunkDigests } from '../../src/rafs/chunk-digests.ts';
+import { openBootstrap } from '../../src/rafs/open-bootstrap.ts';
 import { RafsError } from '../../src/wire/rafs/error.ts';
 import { bootstrapBytes, emptyViews, FIXTURES } from '../support/rafs-fixtures.ts';
 import { generator } from './random.ts';

@@ -24,7 +24,7 @@ export const canaries: Readonly<Record<string, Canary>> = {
     says: /bootstrap: seed 7, iteration \d+: RangeError/,
   },
   check: {
-    file: 'src/image/check/v5.ts',
+    file: 'src/image/check/tree-v5.ts',
     check: 'if (table === undefined) return',
     instead: 'if (table === undefined) return null;\n    if (table === undefined) return',
     says: /check: seed 7, iteration \d+: Error: accepted, but a chunk of blob \d+/,

@@ -2,10 +2,12 @@
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { checkImage } from '../../src/image/check/check.ts';
-import { EntryReader } from '../../src/image/inspect/entry-text.ts';
+import { checkLines } from '../../src/image/check/text.ts';
+import { EntryReader } from '../../src/image/read/entry-reader.ts';
 import { imageOf, walkTree } from '../../src/image/read/tree-walk.ts';
 import { blobSpec } from '../../src/rafs/blob-spec.ts';
-import { type Bootstrap, openBootstrap } from '../../src/rafs/bootstrap.ts';
+import type { Bootstrap } from '../../src/rafs/bootstrap.ts';
+import { openBootstrap } from '../../src/rafs/open-bootstrap.ts';
 import { RafsError } from '../../src/wire/rafs/error.ts';
 import { sourceOf } from '../support/images.ts';
 import { MemorySource } from '../support/memory-source.ts';
@@ -75,13 +77,13 @@ function list(bootstrap: Bootstrap): void {
     throw new Error(`accepted, but ${path}: ${fault}`);
   };
   for (const entry of walkTree(bootstrap, image, refuse)) {
-    if (reader.inodeLine(entry).includes('\n')) throw new Error('an inode of two lines');
     for (const chunk of reader.chunks(entry)) {
       const blob = bootstrap.blobs[chunk.blobIndex];
       if (blob === undefined) throw new Error(`accepted, but a chunk of blob ${chunk.blobIndex}`);
-      EntryReader.chunkLine(chunk);
     }
   }
+  for (const line of checkLines(bootstrap, 'fuzzed', true))
+    if (line.includes('\n')) throw new Error('an entry of two lines');
 }
 
 class CheckTarget implements Target {

@@ -1,12 +1,12 @@
 /** Gzip files of odd members and blocks, mutated, cut into slices: what is accepted comes out of every slice again. */
 
-import { refChunkInfo, refFeatures } from '../../src/image/blob/meta-blob.ts';
-import { RefStore } from '../../src/image/blob/ref-store.ts';
-import { ImageError } from '../../src/image/model/error.ts';
-import { Turns } from '../../src/image/model/turns.ts';
+import { refChunkInfo, refFeatures } from '../../src/image/blob/archive/ref-data.ts';
+import { RefStore } from '../../src/image/blob/archive/ref-store.ts';
+import { ImageError, interrupted } from '../../src/image/model/error.ts';
 import { openArchive } from '../../src/image/source/archive/archive.ts';
 import { readTar } from '../../src/image/source/tar/tar-source.ts';
 import { digest } from '../../src/lib/content-hash.ts';
+import { Turns } from '../../src/lib/turns.ts';
 import type { Addon } from '../../src/native/addon.ts';
 import { decodeChunkInfo } from '../../src/wire/blob-meta.ts';
 import { gzipMembers } from '../support/gzip.ts';
@@ -57,12 +57,12 @@ class GzipTarget implements Target {
     const chunkSize = pick(random, [0x1000, 0x10000, 0x100000]);
     let data: RefStore;
     try {
-      const turns = new Turns(undefined);
+      const turns = new Turns(undefined, interrupted);
       const source = await openArchive(bytesSource(bytes, pieceSize), turns);
       const earlier = { find: () => undefined, ownIndex: () => 0 };
       data = new RefStore(source, { chunkSize, turns, earlier });
       const store = data;
-      await readTar(source, { explicitUidGid: true, chunker: () => store });
+      await readTar(source, { explicitUidGid: true, store: () => store });
       source.close();
     } catch (error) {
       if (!(error instanceof ImageError) || !REFUSALS.includes(error.code)) throw error;

@@ -3,7 +3,7 @@ import type { BlobView } from '../../src/blob/view.ts';
 import { Attr, type DirectorySink } from '../../src/fuse/filesystem.ts';
 import { RafsFileSystem } from '../../src/imagefs/filesystem.ts';
 import type { Addon } from '../../src/native/addon.ts';
-import { openBootstrap } from '../../src/rafs/bootstrap.ts';
+import { openBootstrap } from '../../src/rafs/open-bootstrap.ts';
 import { Vfs } from '../../src/vfs/vfs.ts';
 import { bootstrapBytes, emptyViews, FIXTURES } from '../support/rafs-fixtures.ts';
 

@@ -3,7 +3,6 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { gzipSync } from 'node:zlib';
-import type { FileStream } from '../../src/image/blob/chunker.ts';
 import { create } from '../../src/image/create/create.ts';
 import { ImageError } from '../../src/image/model/error.ts';
 import { type ImageNode, isDirectory, isRegular } from '../../src/image/model/node.ts';
@@ -11,6 +10,7 @@ import { loadImage } from '../../src/image/read/load.ts';
 import { openDecompressed } from '../../src/image/source/tar/byte-source.ts';
 import { TarReader } from '../../src/image/source/tar/reader.ts';
 import { readTar } from '../../src/image/source/tar/tar-source.ts';
+import type { FileStream } from '../../src/image/source/tree-source.ts';
 import { sealTarHeader, TAR_BLOCK, TarError, TarField, TarType } from '../../src/wire/tar.ts';
 import { bytesSource, END, gnuMember, member, padded, paxMember } from '../support/tars.ts';
 import { mutateBytes, oneIn, pick, type Random, random64 } from './random.ts';
@@ -244,7 +244,7 @@ class TarTarget implements Target {
     try {
       const source = await openDecompressed(bytesSource(bytes, pieceSize));
       const chunker = { addStream: passData };
-      tree = checkTree(await readTar(source, { explicitUidGid: true, chunker: () => chunker }));
+      tree = checkTree(await readTar(source, { explicitUidGid: true, store: () => chunker }));
       source.close();
     } catch (error) {
       if (!(error instanceof ImageError) || !REFUSALS.includes(error.code)) throw error;

@@ -5,8 +5,7 @@ import type { Addon } from '../../src/native/addon.ts';
 import type { Logger } from '../../src/vhost/host.ts';
 import { VhostUserSession } from '../../src/vhost/session.ts';
 import { encodeMessage, HEADER_BYTES, requests } from '../../src/wire/vhost-user.ts';
-import { DescriptorFlag } from '../../src/wire/virtio.ts';
-import { DriverRing, GuestMemory } from '../support/driver.ts';
+import { DescriptorFlag, DriverRing, GuestMemory } from '../support/driver.ts';
 import { Frontend } from '../support/frontend.ts';
 import {
   connectLikeCloudHypervisor,

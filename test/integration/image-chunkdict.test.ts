@@ -5,7 +5,7 @@ import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { DatabaseSync } from 'node:sqlite';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { openBootstrap } from '../../src/rafs/bootstrap.ts';
+import { openBootstrap } from '../../src/rafs/open-bootstrap.ts';
 import { BlobFeature } from '../../src/wire/rafs/flags.ts';
 import { addon } from '../support/addon.ts';
 import { ConnectedGuest } from '../support/connected-guest.ts';

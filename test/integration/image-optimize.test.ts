@@ -12,7 +12,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { digest } from '../../src/lib/content-hash.ts';
-import { openBootstrap } from '../../src/rafs/bootstrap.ts';
+import { openBootstrap } from '../../src/rafs/open-bootstrap.ts';
 import { missingBlobs, sourceOf } from '../support/images.ts';
 import { FIXTURES, imageNames } from '../support/rafs-fixtures.ts';
 import { expectMounted, type Rewritten, rewrite, runImage } from '../support/rewritten.ts';

@@ -13,7 +13,7 @@ import {
 import { addonCodecs } from '../../src/blob/codecs.ts';
 import { decodeUnit, decrypt, verifyChunk } from '../../src/blob/decode.ts';
 import { loadChunkInfo } from '../../src/blob/meta.ts';
-import type { StoredChunk } from '../../src/image/blob/chunker.ts';
+import type { StoredChunk } from '../../src/image/model/chunk.ts';
 import type { LoadedImage } from '../../src/image/read/load.ts';
 import { addon } from '../../src/native/index.ts';
 import { blobSpec } from '../../src/rafs/blob-spec.ts';

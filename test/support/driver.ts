@@ -1,7 +1,10 @@
 /** A guest's side of split virtqueues: memory that is shared with a back-end, and a driver that may also misbehave. */
 import type { Addon } from '../../src/native/addon.ts';
 import type { MemoryRegion, VringAddr } from '../../src/wire/vhost-user.ts';
-import { Avail, Descriptor, DescriptorFlag, Used, VirtioFeature } from '../../src/wire/virtio.ts';
+import { Avail, Descriptor, Used, VirtioFeature } from '../../src/wire/virtio.ts';
+
+/** Flags of a descriptor. */
+export const DescriptorFlag = { next: 1, write: 2, indirect: 4 } as const;
 
 /** Bytes of a table of `num` descriptors. */
 function descriptorTableBytes(num: number): number {

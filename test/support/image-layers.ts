@@ -1,10 +1,11 @@
 /** Small images made without a source tree: their files have one chunk each, in blobs that do not exist. */
 import { createHash } from 'node:crypto';
 import { writeFileSync } from 'node:fs';
-import type { StoredChunk } from '../../src/image/blob/chunker.ts';
+import type { BootstrapOptions } from '../../src/image/bootstrap/options.ts';
 import { writeBootstrapV5 } from '../../src/image/bootstrap/write-v5.ts';
-import { type BootstrapOptions, writeBootstrapV6 } from '../../src/image/bootstrap/write-v6.ts';
+import { writeBootstrapV6 } from '../../src/image/bootstrap/write-v6.ts';
 import { FEATURES_V5, FEATURES_V6, type ImageBlob, PLAIN_BLOB } from '../../src/image/model/blob.ts';
+import type { StoredChunk } from '../../src/image/model/chunk.ts';
 import { assignInodes, FileType, type ImageNode, inOrder, newNode } from '../../src/image/model/node.ts';
 import type { Xattr } from '../../src/native/xattr.ts';
 import { CHUNK_INFO_V1_SIZE } from '../../src/wire/rafs/encode-blob-meta.ts';

@@ -1,7 +1,7 @@
 /** Images of a fixtures directory, mounted through the API of a daemon. */
 import { existsSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { openBootstrap } from '../../src/rafs/bootstrap.ts';
+import { openBootstrap } from '../../src/rafs/open-bootstrap.ts';
 import type { FuseClient } from './fuse-client.ts';
 import type { Answer, Nydusd } from './nydusd.ts';
 import { bootstrapBytes } from './rafs-fixtures.ts';

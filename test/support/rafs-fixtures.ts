@@ -4,7 +4,8 @@ import { gunzipSync, zstdDecompressSync } from 'node:zlib';
 import type { BlobView, ChunkFetcher } from '../../src/blob/view.ts';
 import { Attr, type DirectorySink, Entry } from '../../src/fuse/filesystem.ts';
 import { RafsFileSystem, type RafsOptions } from '../../src/imagefs/filesystem.ts';
-import { type Bootstrap, openBootstrap } from '../../src/rafs/bootstrap.ts';
+import type { Bootstrap } from '../../src/rafs/bootstrap.ts';
+import { openBootstrap } from '../../src/rafs/open-bootstrap.ts';
 
 /** The subset in the repository. */
 export const FIXTURES: string = join(import.meta.dirname, '../fixtures');

@@ -1,5 +1,6 @@
 /** Inodes as their bytes are, beside what a reader makes of them. */
-import type { StoredChunk } from '../../src/image/blob/chunker.ts';
+
+import type { StoredChunk } from '../../src/image/model/chunk.ts';
 import { type ImageNode, isDirectory, isRegular, isSymlink } from '../../src/image/model/node.ts';
 import type { BootstrapV5, BootstrapV6 } from '../../src/rafs/bootstrap.ts';
 import { align8, readU64 } from '../../src/wire/rafs/bytes.ts';

@@ -1,6 +1,6 @@
 /** Archives for tests, member by member. */
 import type { ByteSource } from '../../src/image/source/tar/byte-source.ts';
-import { type TarEntry, TarReader } from '../../src/image/source/tar/reader.ts';
+import { type TarMember, TarReader } from '../../src/image/source/tar/reader.ts';
 import {
   encodePaxRecords,
   PAX_XATTR,
@@ -84,7 +84,7 @@ export function bytesSource(bytes: Buffer, pieceSize: number = bytes.length): By
 }
 
 /** An entry and its file's bytes. */
-export type ReadEntry = TarEntry & { readonly data: Buffer };
+export type ReadEntry = TarMember & { readonly data: Buffer };
 
 /** Reads a whole archive. */
 export async function readAll(bytes: Buffer, pieceSize?: number): Promise<ReadEntry[]> {

@@ -5,8 +5,8 @@ import { checkJson, checkLines } from '../../image/check/text.ts';
 import { readBootstrap } from '../../image/read/load.ts';
 import { addBootstrapOptions, type BootstrapFlags, blobSource, bootstrapPath } from './bootstrap-options.ts';
 import { abortOnSignals, logFileOption, logLevelOption, version } from './common.ts';
-import { Output } from './output.ts';
 import { bytesDone, endProgress, progressLine } from './progress.ts';
+import { Output } from './standard-output.ts';
 
 const EXIT_DAMAGED = 1;
 

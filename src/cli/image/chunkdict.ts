@@ -2,9 +2,9 @@ import { statSync, writeFileSync } from 'node:fs';
 import { Command, Option } from 'commander';
 import type { Destination } from '../../image/blob/output-file.ts';
 import { type ChunkdictResult, generateChunkdict } from '../../image/dictionary/generate.ts';
-import { outputJson } from '../../image/model/output-json.ts';
 import { logFileOption, logLevelOption, mebibytes, say, version } from './common.ts';
 import { warn } from './copy-options.ts';
+import { outputJson } from './output-json.ts';
 
 interface ChunkdictFlags {
   readonly database: string;

@@ -23,7 +23,7 @@ export function say(command: Command, text: string): void {
 }
 
 /** Whether a summary is wanted on standard output. */
-export function isTalkative(command: Command): boolean {
+function isTalkative(command: Command): boolean {
   const { logLevel } = command.optsWithGlobals<{ logLevel?: (typeof LOG_LEVELS)[number] }>();
   return LOG_LEVELS.indexOf(logLevel ?? 'info') >= LOG_LEVELS.indexOf('info');
 }

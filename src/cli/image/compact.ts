@@ -2,10 +2,10 @@ import { writeFileSync } from 'node:fs';
 import { parse } from 'node:path';
 import { Command, Option } from 'commander';
 import { type CompactResult, compact } from '../../image/compact/compact.ts';
-import { outputJson } from '../../image/model/output-json.ts';
-import { parseChunkDict } from './chunk-dict.ts';
+import { parseChunkDict } from './chunk-dict-option.ts';
 import { abortOnSignals, logFileOption, logLevelOption, mebibytes, say, version } from './common.ts';
 import { addBackendOptions, type BackendFlags, copySource } from './copy-options.ts';
+import { outputJson } from './output-json.ts';
 import { bytesDone, endProgress, progressLine } from './progress.ts';
 
 interface CompactFlags extends BackendFlags {

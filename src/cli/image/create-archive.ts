@@ -16,7 +16,7 @@ const COMPRESSORS = {
   'tar-tarfs': 'none',
 } as const;
 
-export type ArchiveType = keyof typeof COMPRESSORS;
+type ArchiveType = keyof typeof COMPRESSORS;
 export const archiveTypes: readonly string[] = Object.keys(COMPRESSORS);
 
 export function isArchiveType(type: string): type is ArchiveType {

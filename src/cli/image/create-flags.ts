@@ -5,10 +5,10 @@ import { type BuildCompressor, buildCompressors } from '../../image/blob/compres
 import type { Destination } from '../../image/blob/output-file.ts';
 import type { CreateOptions } from '../../image/create/create.ts';
 import { isBlobName } from '../../image/model/blob-id.ts';
-import type { WhiteoutSpec } from '../../image/source/directory.ts';
+import type { WhiteoutSpec } from '../../image/model/overlay.ts';
 import type { DigestAlgorithm } from '../../lib/content-hash.ts';
 import { type BootstrapFlags, blobSource, configOption } from './bootstrap-options.ts';
-import { parseChunkDict } from './chunk-dict.ts';
+import { parseChunkDict } from './chunk-dict-option.ts';
 
 const CHUNK_SIZE_DEFAULT = 0x100000;
 const CHUNK_SIZE_MIN = 0x1000;

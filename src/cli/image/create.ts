@@ -1,7 +1,7 @@
 import { readFileSync, writeFileSync } from 'node:fs';
 import { Command } from 'commander';
-import { type CreateOptions, type CreateResult, create, type Progress } from '../../image/create/create.ts';
-import { outputJson } from '../../image/model/output-json.ts';
+import { type CreateOptions, type CreateResult, create } from '../../image/create/create.ts';
+import type { Progress } from '../../image/create/progress.ts';
 import { parsePrefetchList } from '../../image/model/prefetch.ts';
 import { directorySource } from '../../image/source/directory.ts';
 import { isStandardInput } from '../../image/source/tar/byte-source.ts';
@@ -19,6 +19,7 @@ import {
   type FormatOptions,
   formatOptions,
 } from './create-flags.ts';
+import { outputJson } from './output-json.ts';
 import { bytesDone, endProgress, progressLine } from './progress.ts';
 
 /** Kinds of sources. What a tar is compressed with is found out, as by the original. */

@@ -4,11 +4,11 @@ import { Command, Option } from 'commander';
 import type { Destination } from '../../image/blob/output-file.ts';
 import { type LayerSource, type MergeResult, merge } from '../../image/merge/merge.ts';
 import { ImageError } from '../../image/model/error.ts';
-import { outputJson } from '../../image/model/output-json.ts';
 import { parsePrefetchList } from '../../image/model/prefetch.ts';
 import { blobSource, configOption } from './bootstrap-options.ts';
-import { parseChunkDict } from './chunk-dict.ts';
+import { parseChunkDict } from './chunk-dict-option.ts';
 import { abortOnSignals, logFileOption, logLevelOption, mebibytes, say, version } from './common.ts';
+import { outputJson } from './output-json.ts';
 import { endProgress, progressLine } from './progress.ts';
 
 /** Says that the layers do not go together; callers of the original then convert them anew. */

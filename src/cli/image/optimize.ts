@@ -1,10 +1,10 @@
 import { writeFileSync } from 'node:fs';
 import { Command, Option } from 'commander';
-import { outputJson } from '../../image/model/output-json.ts';
-import { readAccessList } from '../../image/optimize/list.ts';
+import { readAccessList } from '../../image/optimize/access-list.ts';
 import { type OptimizeResult, optimize } from '../../image/optimize/optimize.ts';
 import { abortOnSignals, logFileOption, logLevelOption, mebibytes, say, version } from './common.ts';
 import { addBackendOptions, type BackendFlags, copySource, warn } from './copy-options.ts';
+import { outputJson } from './output-json.ts';
 import { bytesDone, endProgress, progressLine } from './progress.ts';
 
 interface OptimizeFlags extends BackendFlags {

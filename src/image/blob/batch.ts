@@ -1,4 +1,4 @@
-import type { StoredChunk } from './chunker.ts';
+import type { StoredChunk } from '../model/chunk.ts';
 
 /** A batch as its context describes it; offset and compressed size are known once it is stored. */
 export interface Batch {
@@ -10,7 +10,7 @@ export interface Batch {
 }
 
 /** Where a chunk is within a batch. */
-export interface BatchMember {
+interface BatchMember {
   /** Number of the batch. */
   readonly context: number;
   /** First byte in the batch's uncompressed bytes. */

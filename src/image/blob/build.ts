@@ -1,25 +1,50 @@
+import { closeSync, statSync } from 'node:fs';
+import type { DigestAlgorithm } from '../../lib/content-hash.ts';
+import { openPipe } from '../../lib/file/pipe.ts';
+import type { Turns } from '../../lib/turns.ts';
 import { BlobFeature, UNKNOWN_BLOB_ID } from '../../wire/rafs/flags.ts';
-import type { CreateOptions } from '../create/create.ts';
-import {
-  chunkInfoV1,
-  chunkInfoV2,
-  digestArray,
-  FEATURES_V5,
-  FEATURES_V6,
-  type ImageBlob,
-  PLAIN_BLOB,
-} from '../model/blob.ts';
-import { ImageError } from '../model/error.ts';
+import { FEATURES_V5, FEATURES_V6, type ImageBlob, PLAIN_BLOB } from '../model/blob.ts';
+import type { StoredChunk } from '../model/chunk.ts';
+import { ImageError, writeFailure } from '../model/error.ts';
 import type { ImageNode } from '../model/node.ts';
-import type { Turns } from '../model/turns.ts';
 import { Batcher } from './batch.ts';
-import type { EarlierChunks } from './blob-table.ts';
 import { CacheFiles } from './cache-files.ts';
-import { Chunker, type StoredChunk } from './chunker.ts';
+import { chunkInfoV1, chunkInfoV2, digestArray } from './chunk-info.ts';
+import { Chunker } from './chunker.ts';
 import { type BlobCipher, newCipher } from './cipher.ts';
-import { OutputFile } from './output-file.ts';
-import { waitForReader } from './pipe-reader.ts';
+import type { BuildCompressor } from './compress.ts';
+import type { EarlierChunks } from './earlier-chunks.ts';
+import { type Destination, OutputFile } from './output-file.ts';
 import { BlobSections } from './sections.ts';
+
+/** What a blob is made of, and where it goes. */
+export interface BlobBuildOptions {
+  readonly fsVersion: 5 | 6;
+  readonly compressor: BuildCompressor;
+  readonly digester: DigestAlgorithm;
+  /** A power of two from 4096 to 16 MiB. */
+  readonly chunkSize: number;
+  readonly blob: Destination;
+  /** Null: the bootstrap goes to the end of the blob. */
+  readonly bootstrap: Destination | null;
+  /** How the mount learns what to read ahead: from a list of files, or from the size of the blob's head. By default `fs`. */
+  readonly prefetchPolicy?: 'fs' | 'blob';
+  /** Table of contents and digest array at the end of the blob; v6. */
+  readonly blobToc?: boolean;
+  /** Files below half of this are compressed together; a power of two; 0: none. v6. */
+  readonly batchSize?: number;
+  /** AES-128-XTS with a random key, which the bootstrap keeps. v6. */
+  readonly encrypt?: boolean;
+  /** v5: chunks begin at multiples of 4096 in the uncompressed image, as they always do in v6. */
+  readonly alignedChunk?: boolean;
+  /** Name of the blob instead of its SHA-256. */
+  readonly blobId?: string | undefined;
+  /** Directory for the cache files of the blob, as if nydusd had fetched all of it. */
+  readonly cacheDir?: string | undefined;
+  /** Where the blob will begin in a larger object. */
+  readonly blobOffset?: number;
+  readonly signal?: AbortSignal | undefined;
+}
 
 /** `s_readahead_size` of a v5 blob row has 32 bits. */
 const READAHEAD_MAX = 0xffff_ffff;
@@ -29,7 +54,7 @@ const READAHEAD_MAX = 0xffff_ffff;
  * no trace.
  */
 export class BlobBuild {
-  readonly #options: CreateOptions;
+  readonly #options: BlobBuildOptions;
   readonly #turns: Turns;
   readonly #onChunk: (bytes: number) => void;
   readonly #earlier: EarlierChunks;
@@ -40,7 +65,7 @@ export class BlobBuild {
   #cache: CacheFiles | null = null;
 
   constructor(
-    options: CreateOptions,
+    options: BlobBuildOptions,
     earlier: EarlierChunks,
     turns: Turns,
     onChunk: (bytes: number) => void,
@@ -56,10 +81,18 @@ export class BlobBuild {
   /** Opens a pipe that the blob goes into, once it has a reader. */
   async prepare(): Promise<void> {
     const { blob, signal } = this.#options;
-    const release = blob.kind === 'file' ? await waitForReader(blob.path, signal) : null;
-    if (release === null) return;
-    this.#open();
-    release();
+    if (blob.kind !== 'file' || statSync(blob.path, { throwIfNoEntry: false })?.isFIFO() !== true) return;
+    let held: number;
+    try {
+      held = await openPipe(blob.path, signal);
+    } catch (cause) {
+      throw writeFailure(blob.path, cause, signal);
+    }
+    try {
+      this.#open();
+    } finally {
+      closeSync(held);
+    }
   }
 
   /** Takes the data of files. */
@@ -74,7 +107,7 @@ export class BlobBuild {
   async finishData(early: readonly ImageNode[]): Promise<ImageBlob | null> {
     const { out, chunker } = this.#open();
     await chunker.finish();
-    this.#turns.check();
+    this.#turns.throwIfAborted();
     if (chunker.chunks.length === 0) return null;
     const { fsVersion, compressor, digester, prefetchPolicy } = this.#options;
     const features = this.#features(chunker);

@@ -1,6 +1,6 @@
 import { ChunkInfoHeader } from '../../wire/blob-meta.ts';
 import { chunkMapBytes, encodeChunkMapHeader } from '../../wire/chunk-map.ts';
-import type { StoredChunk } from './chunker.ts';
+import type { StoredChunk } from '../model/chunk.ts';
 import { OutputFile } from './output-file.ts';
 
 const ALL_READY = 0xff;

@@ -1,37 +1,20 @@
 import { closeSync, constants, fstatSync, openSync, readSync } from 'node:fs';
 import { crc32c } from '@node-rs/crc32';
 import { type DigestAlgorithm, digest } from '../../lib/content-hash.ts';
+import type { Turns } from '../../lib/turns.ts';
 import { ChunkFlag } from '../../wire/rafs/chunk.ts';
+import { CHUNK_INDEX_MAX, COMPRESSED_LIMIT, type StoredChunk, UNCOMPRESSED_LIMIT } from '../model/chunk.ts';
 import { ImageError, reason } from '../model/error.ts';
 import { type ImageNode, isRegular } from '../model/node.ts';
-import type { Turns } from '../model/turns.ts';
+import type { FileStream } from '../source/tree-source.ts';
 import type { Batch, Batcher } from './batch.ts';
-import type { EarlierChunks } from './blob-table.ts';
 import { type BlobCipher, encrypt } from './cipher.ts';
 import { type BuildCompressor, compressSpans, PACK_SLACK, type Span } from './compress.ts';
+import type { EarlierChunks } from './earlier-chunks.ts';
 import type { OutputFile } from './output-file.ts';
 
-/** A chunk in a blob. In the blob being built `compressedOffset`, `compressedSize` and `flags` are final once `Chunker.finish` is done. */
-export interface StoredChunk {
-  /** Place of its blob in the blob table. */
-  blobIndex: number;
-  /** Number within the blob. */
-  readonly index: number;
-  /** Of the uncompressed bytes. */
-  readonly digest: Buffer;
-  readonly crc32c: number;
-  readonly uncompressedOffset: number;
-  readonly uncompressedSize: number;
-  compressedOffset: number;
-  compressedSize: number;
-  /** ChunkFlag bits. */
-  flags: number;
-  /** Where a file of the image it was read from has it, as that image's chunk table says; unset in a chunk of the blob being built. */
-  readonly fileOffset?: number | undefined;
-}
-
 /** How a chunker cuts and packs. */
-export interface ChunkerOptions {
+interface ChunkerOptions {
   readonly chunkSize: number;
   readonly compressor: BuildCompressor;
   readonly digester: DigestAlgorithm;
@@ -48,26 +31,11 @@ export interface ChunkerOptions {
   readonly onChunk?: (bytes: number) => void;
 }
 
-/** Data of a file that passes once. */
-export interface FileStream {
-  /** Fills `into` with the next bytes. */
-  read(into: Buffer): Promise<void>;
-  /** Zeros that come next because the file has a hole there. */
-  readonly hole: number;
-  /** Passes zeros of a hole, at most `hole`. */
-  skipHole(size: number): void;
-}
-
-/** Chunk numbers have 24 bits; the last one is not used, as upstream. */
-const CHUNK_INDEX_MAX = 0xfffffe;
 /** Bytes that are packed with one call: of several small files, or one chunk if that is larger. */
 const LOAD_BYTES = 512 << 10;
 /** Loads being packed at a time, and their bytes: enough for every pool thread while this one reads ahead. */
 const IN_FLIGHT_MAX = 8;
 const IN_FLIGHT_BYTES_MAX = 32 << 20;
-/** Larger v6 addresses do not fit a chunk-info entry: 40 bits compressed, 44 bits uncompressed. */
-const COMPRESSED_MAX = 2 ** 40;
-const UNCOMPRESSED_MAX = 2 ** 44;
 
 const NOTHING = Buffer.alloc(0);
 
@@ -222,7 +190,7 @@ export class Chunker {
     };
     const { alignment, batcher } = this.#options;
     this.uncompressedSize += Math.ceil(bytes.length / alignment) * alignment;
-    if (this.uncompressedSize > UNCOMPRESSED_MAX)
+    if (this.uncompressedSize > UNCOMPRESSED_LIMIT)
       throw new ImageError('IMAGE_TOO_LARGE', 'more than 16 TiB of file data');
     this.chunks.push(chunk);
     this.#options.onStore?.(chunk, bytes);
@@ -296,7 +264,7 @@ export class Chunker {
     piece.compressedOffset = this.#out.size;
     piece.compressedSize = stored.length;
     if (packed.length !== piece.uncompressedSize) piece.flags |= ChunkFlag.compressed;
-    if (this.#out.size + stored.length > COMPRESSED_MAX)
+    if (this.#out.size + stored.length > COMPRESSED_LIMIT)
       throw new ImageError('IMAGE_TOO_LARGE', 'blob larger than 1 TiB');
     return this.#out.append(stored);
   }

@@ -1,10 +1,11 @@
-import { randomBytes } from 'node:crypto';
-import fs, { closeSync, mkdirSync, openSync, renameSync, rmSync, statSync, writeSync } from 'node:fs';
-import { basename, dirname, join } from 'node:path';
-import { promisify } from 'node:util';
+import { closeSync, mkdirSync, openSync, statSync, writeSync } from 'node:fs';
+import { basename, dirname, join, resolve } from 'node:path';
+import { DIGEST_BYTES } from '../../lib/content-hash.ts';
+import { PrivateFile } from '../../lib/file/replace.ts';
+import { writeAll } from '../../lib/file/write.ts';
 import type { HashHandle } from '../../native/addon.ts';
 import { addon, SystemError } from '../../native/index.ts';
-import { ImageError, reason } from '../model/error.ts';
+import { ImageError, writeFailure } from '../model/error.ts';
 
 /** Where a finished file goes: a directory (named by its content) or a path. */
 export type Destination =
@@ -15,8 +16,6 @@ export type Destination =
 const SLAB_BYTES = 1 << 20;
 /** Slabs that may wait for the disk while the next one is filled. */
 const FLIGHTS_MAX = 4;
-const DIGEST_BYTES = 32;
-const write = promisify(fs.write);
 
 /**
  * A file that appears under its name only when it is complete. Bytes go to a hidden neighbour, are hashed as they pass,
@@ -28,8 +27,8 @@ export class OutputFile {
   readonly #destination: Destination;
   /** Where the bytes will begin in a larger object; 0: they are the object. */
   readonly base: number;
-  /** Null: written straight through, or named already. */
-  #temporary: string | null;
+  /** Null: written straight through. */
+  readonly #file: PrivateFile | null;
   readonly #fd: number;
   readonly #hash: HashHandle;
   #size: number;
@@ -53,12 +52,10 @@ export class OutputFile {
       const directory = destination.kind === 'file' ? dirname(destination.path) : destination.path;
       if (destination.kind === 'directory') mkdirSync(directory, { recursive: true });
       const label = destination.kind === 'file' ? basename(destination.path) : 'blob';
-      const suffix = randomBytes(6).toString('hex');
-      // The label may be as long as a name can be; the hidden name must not be longer.
-      this.#temporary = stream ? null : join(directory, `.${label.slice(0, 32)}.${suffix}.tmp`);
-      this.#fd = openSync(this.#temporary ?? destination.path, this.#temporary === null ? 'w' : 'wx', 0o644);
+      this.#file = stream ? null : PrivateFile.createSync(directory, label);
+      this.#fd = this.#file?.fd ?? openSync(destination.path, 'w', 0o644);
     } catch (cause) {
-      throw new ImageError('IMAGE_WRITE', `${destination.path}: ${reason(cause)}`, { cause });
+      throw writeFailure(destination.path, cause);
     }
   }
 
@@ -107,7 +104,7 @@ export class OutputFile {
     try {
       for (let done = 0; done < bytes.length; ) done += writeSync(this.#fd, bytes, done);
     } catch (cause) {
-      throw new ImageError('IMAGE_WRITE', `${this.#destination.path}: ${reason(cause)}`, { cause });
+      throw writeFailure(this.#destination.path, cause);
     }
     this.#size += bytes.length;
   }
@@ -118,11 +115,11 @@ export class OutputFile {
     const { kind, path } = this.#destination;
     const final = kind === 'directory' ? join(path, name ?? digest) : path;
     try {
-      this.#close();
-      if (this.#temporary !== null) renameSync(this.#temporary, final);
-      this.#temporary = null;
+      if (this.#file === null) this.#close();
+      else this.#file.moveToSync(final);
+      this.#open = false;
     } catch (cause) {
-      throw new ImageError('IMAGE_WRITE', `${final}: ${reason(cause)}`, { cause });
+      throw writeFailure(final, cause);
     }
     return { digest, path: final };
   }
@@ -130,7 +127,7 @@ export class OutputFile {
   /** Closes and removes what was written. Harmless after `finish`. */
   discard(): void {
     if (this.#open) this.#close();
-    if (this.#temporary !== null) rmSync(this.#temporary, { force: true });
+    this.#file?.remove();
   }
 
   #checkFlushed(): void {
@@ -171,7 +168,7 @@ export class OutputFile {
     this.#busy = true;
     const both = await Promise.allSettled([this.#hashOnPool(bytes), this.#writeOnPool(bytes)]);
     this.#busy = false;
-    if (!this.#open) closeSync(this.#fd);
+    if (!this.#open) this.#closeDescriptor();
     for (const one of both) if (one.status === 'rejected') throw one.reason;
   }
 
@@ -186,9 +183,9 @@ export class OutputFile {
 
   async #writeOnPool(bytes: Buffer): Promise<void> {
     try {
-      for (let done = 0; done < bytes.length; ) done += (await write(this.#fd, bytes, done)).bytesWritten;
+      await writeAll(this.#fd, bytes);
     } catch (cause) {
-      throw new ImageError('IMAGE_WRITE', `${this.#destination.path}: ${reason(cause)}`, { cause });
+      throw writeFailure(this.#destination.path, cause);
     }
   }
 
@@ -198,7 +195,24 @@ export class OutputFile {
   /** The descriptor outlives a write that cannot be called back. */
   #close(): void {
     this.#open = false;
-    if (!this.#busy) closeSync(this.#fd);
+    if (!this.#busy) this.#closeDescriptor();
+  }
+
+  #closeDescriptor(): void {
+    if (this.#file === null) closeSync(this.#fd);
+    else this.#file.close();
+  }
+}
+
+/** Writes a file that appears whole or not at all; its absolute path. `beforeName` runs when all of it is written. Throws ImageError. */
+export function writeOutput(destination: Destination, bytes: Uint8Array, beforeName?: () => void): string {
+  const out = new OutputFile(destination);
+  try {
+    out.write(bytes);
+    beforeName?.();
+    return resolve(out.finish().path);
+  } finally {
+    out.discard();
   }
 }
 

@@ -1,4 +1,4 @@
-import { createHash } from 'node:crypto';
+import { digest } from '../../lib/content-hash.ts';
 import { encodeChunkInfoHeader } from '../../wire/blob-meta.ts';
 import {
   encodeToc,
@@ -9,23 +9,13 @@ import {
 } from '../../wire/blob-toc.ts';
 import { BlobFeature, compressors } from '../../wire/rafs/flags.ts';
 import type { ChunkInfoSection } from '../model/blob.ts';
+import type { ChunkInfoBytes } from './chunk-info.ts';
 import { type BlobCipher, encrypt } from './cipher.ts';
 import { type BuildCompressor, compressIfSmaller } from './compress.ts';
 import type { OutputFile } from './output-file.ts';
 
-/** Uncompressed chunk info: entries, then contexts and what belongs to them. */
-export interface ChunkInfoBytes {
-  readonly bytes: Buffer;
-  readonly count: number;
-  /** Where the entries end; 0 where the kind of blob has no contexts. */
-  readonly contextOffset: number;
-  /** Bytes of contexts and dictionaries. */
-  readonly contextSize: number;
-  readonly contextCount: number;
-}
-
 /** What a blob is made of. */
-export interface SectionOptions {
+interface SectionOptions {
   /** BlobFeature bits, as its row has them: tar headers behind the sections, a table of contents, a digest array. */
   readonly features: number;
   /** Of the chunk info. */
@@ -55,8 +45,8 @@ export class BlobSections {
     const size = out.size - out.base;
     this.#header(Section.data, size);
     // Unlike the other digests this one covers the tar header, too.
-    const [digest, at] = [out.digestSoFar(), { compressedOffset: out.base, compressedSize: size }];
-    this.#entries.push({ name: Section.data, compressor: 'none', digest, ...at, uncompressedSize });
+    const place = { compressedOffset: out.base, compressedSize: size, uncompressedSize };
+    this.#entries.push({ name: Section.data, compressor: 'none', digest: out.digestSoFar(), ...place });
   }
 
   /** Writes the chunk info, and with INLINED_CHUNK_DIGEST `digests`, 32 bytes a chunk. */
@@ -114,7 +104,7 @@ export class BlobSections {
     const header = encodeTrailingTarHeader(Section.toc, toc.length);
     this.#out.write(toc);
     this.#out.write(header);
-    return { tocSize: toc.length + TAR_HEADER_BYTES, tocDigest: sha256(toc, header) };
+    return { tocSize: toc.length + TAR_HEADER_BYTES, tocDigest: digest('sha256', toc, header) };
   }
 
   /** The array is not part of what the blob's id is the digest of. */
@@ -143,12 +133,6 @@ export class BlobSections {
   ): void {
     if (!this.#hasToc) return;
     const place = { compressedOffset, compressedSize, uncompressedSize: plain.length };
-    this.#entries.push({ name, compressor, digest: sha256(plain), ...place });
+    this.#entries.push({ name, compressor, digest: digest('sha256', plain), ...place });
   }
-}
-
-function sha256(...parts: readonly Uint8Array[]): Buffer {
-  const hash = createHash('sha256');
-  for (const part of parts) hash.update(part);
-  return hash.digest();
 }

@@ -41,7 +41,7 @@ export function layoutV5(tree: NumberedTree, digester: DigestAlgorithm): LayoutV
 }
 
 /** Pseudo size of a directory: whole 4096-byte units of names and overhead, one when empty. */
-export function directorySizeV5(directory: ImageNode): number {
+function directorySizeV5(directory: ImageNode): number {
   let size = 0;
   for (const child of directory.children) size += child.name.length + ENTRY_OVERHEAD;
   return Math.max(1, Math.ceil(size / DIRECTORY_UNIT)) * DIRECTORY_UNIT;
@@ -55,7 +55,7 @@ function inodeDigestV5(node: ImageNode, children: readonly Buffer[], digester: D
 }
 
 /** Bytes of a record with name, target, attributes and chunks. */
-export function recordSizeV5(node: ImageNode): number {
+function recordSizeV5(node: ImageNode): number {
   return (
     InodeV5.size +
     align8(node.name.length) +

@@ -22,7 +22,7 @@ export interface PlaceV6 {
 }
 
 /** A directory entry with `.` and `..` among them. */
-export interface DirentV6 {
+interface DirentV6 {
   readonly name: Buffer;
   readonly node: ImageNode;
 }

@@ -12,7 +12,7 @@ import { XattrPairV5, XattrTableV5 } from '../../wire/rafs/xattr.ts';
 import { ImageError } from '../model/error.ts';
 import { type ImageNode, isDirectory, isRegular, isSymlink, type NumberedTree } from '../model/node.ts';
 import { type LayoutV5, layoutV5, xattrPairsSizeV5, xattrTableSizeV5 } from './layout-v5.ts';
-import { type BootstrapOptions, superFlags } from './write-v6.ts';
+import { type BootstrapOptions, superFlags } from './options.ts';
 
 /** Readers refuse larger ones. */
 const BOOTSTRAP_MAX = 0x8000_0000;

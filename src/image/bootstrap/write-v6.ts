@@ -1,4 +1,3 @@
-import type { DigestAlgorithm } from '../../lib/content-hash.ts';
 import { align8, writeU64 } from '../../wire/rafs/bytes.ts';
 import { ChunkRecordLayout, encodeChunk } from '../../wire/rafs/chunk.ts';
 import {
@@ -9,12 +8,12 @@ import {
   encodeExtendedInodeV6,
   encodeSuperblockV6,
 } from '../../wire/rafs/encode-v6.ts';
-import { BlobFeature, type Compressor, compressors, digesters, SuperFlag } from '../../wire/rafs/flags.ts';
+import { BlobFeature, compressors, digesters, SuperFlag } from '../../wire/rafs/flags.ts';
 import { CHUNK_FORMAT_INDEXES, DataLayout, Dirent, INODE_SLOT } from '../../wire/rafs/inode-v6.ts';
 import { BlobRowV6, DeviceV6 } from '../../wire/rafs/superblock-v6.ts';
 import { XattrBodyV6, XattrEntryV6, xattrPrefixes } from '../../wire/rafs/xattr.ts';
-import type { StoredChunk } from '../blob/chunker.ts';
 import type { ImageBlob } from '../model/blob.ts';
+import type { StoredChunk } from '../model/chunk.ts';
 import { ImageError } from '../model/error.ts';
 import {
   FileType,
@@ -37,24 +36,7 @@ import {
   xattrIndexV6,
   xattrSizeV6,
 } from './layout-v6.ts';
-
-/** What a bootstrap says beside its tree. */
-export interface BootstrapOptions {
-  readonly chunkSize: number;
-  readonly compressor: Compressor;
-  readonly digester: DigestAlgorithm;
-  readonly explicitUidGid: boolean;
-  /** The blob table; chunks name their blob by its place here. */
-  readonly blobs: readonly ImageBlob[];
-  /** Whether the HAS_XATTR flag is set; by default, whether a node has attributes. */
-  readonly hasXattr?: boolean;
-  /** The blobs are tars as they are: blocks have 512 bytes, and a chunk's place in the image is that in the tar. */
-  readonly tarfs?: boolean;
-  /** Whether the superblock says that data is encrypted; by default, whether that of a blob is. */
-  readonly encrypt?: boolean;
-  /** Nodes to be read ahead at mount, in the order asked for; may be directories. */
-  readonly prefetch: readonly ImageNode[];
-}
+import { type BootstrapOptions, superFlags } from './options.ts';
 
 /** Devices are placed behind the bootstrap at multiples of this when an image is shown as one disk. */
 const SEGMENT_ALIGNMENT = 0x8_0000;
@@ -62,20 +44,6 @@ const XATTR_UNITS_MAX = 0xffff;
 const XATTR_VALUE_MAX = 0xffff;
 /** EROFS file type by the type bits of st_mode, shifted right by 12. */
 const EROFS_TYPES: Readonly<Record<number, number>> = { 8: 1, 4: 2, 2: 3, 6: 4, 1: 5, 12: 6, 10: 7 };
-
-/** Superblock flags common to both versions. */
-export function superFlags(options: BootstrapOptions, tree: NumberedTree): number {
-  const hasXattr = options.hasXattr ?? tree.byIndex.some((node) => node.xattrs.length > 0);
-  const compressor = {
-    none: SuperFlag.compressorNone,
-    lz4_block: SuperFlag.compressorLz4Block,
-    gzip: SuperFlag.compressorGzip,
-    zstd: SuperFlag.compressorZstd,
-  }[options.compressor];
-  const digester = options.digester === 'blake3' ? SuperFlag.digesterBlake3 : SuperFlag.digesterSha256;
-  const owners = options.explicitUidGid ? SuperFlag.explicitUidGid : 0;
-  return compressor | digester | owners | (hasXattr ? SuperFlag.hasXattr : 0);
-}
 
 /** The EROFS-compatible bootstrap of a tree whose data has been stored. Throws ImageError where the format has no room. */
 export function writeBootstrapV6(tree: NumberedTree, options: BootstrapOptions): Buffer {

@@ -1,18 +1,15 @@
 import { type Chunk, IndexedChunks, RecordChunks } from '../../blob/chunk-table.ts';
-import type { Codecs } from '../../blob/codecs.ts';
 import { decodeUnit, verifyChunk } from '../../blob/decode.ts';
 import { loadChunkInfo } from '../../blob/meta.ts';
-import { type BlobSource, SourceError } from '../../blob/source.ts';
+import { SourceError } from '../../blob/source.ts';
 import { blobSpec } from '../../rafs/blob-spec.ts';
-import type { BlobRow, Bootstrap } from '../../rafs/bootstrap.ts';
 import { BlobError } from '../../wire/blob-error.ts';
 import type { ChunkInfoTable } from '../../wire/blob-meta.ts';
-import { type BlobSpec, isUnindexed } from '../../wire/rafs/blob-spec.ts';
+import { isUnindexed } from '../../wire/rafs/blob-spec.ts';
 import { ChunkFlag, type DecodedChunk, decodeChunk } from '../../wire/rafs/chunk.ts';
 import { BlobFeature } from '../../wire/rafs/flags.ts';
-import { ImageError } from '../model/error.ts';
-import type { CheckProgress } from './check.ts';
-import type { Faults } from './faults.ts';
+import { throwIfInterrupted } from '../model/error.ts';
+import type { BlobCheckOptions, CheckedBlob, CheckProgress } from './contract.ts';
 import { checkMetaBlob, checkToc, idMismatch, type Range } from './toc.ts';
 
 /** Stored bytes that are read and decoded at a time: several chunks of the usual size, or one of the largest. */
@@ -30,26 +27,6 @@ export interface DamagedChunk {
   /** Blob, number and offset. */
   readonly place: string;
   readonly rule: string;
-}
-
-/** What the check of the blobs works on. */
-export interface BlobCheckOptions {
-  readonly bootstrap: Bootstrap;
-  readonly path: string;
-  readonly source: BlobSource;
-  readonly codecs: Codecs;
-  /** By blob: offset of each chunk's record or table row, by key. */
-  readonly chunks: readonly ReadonlyMap<number, number>[];
-  readonly faults: Faults;
-  readonly notes: string[];
-  readonly signal?: AbortSignal | undefined;
-  readonly onProgress?: ((progress: CheckProgress) => void) | undefined;
-}
-
-/** One blob being checked. */
-export interface CheckedBlob {
-  readonly row: BlobRow;
-  readonly spec: BlobSpec;
 }
 
 /** Reads every blob of an image once and compares it with what bootstrap, chunk info and table of contents say. */
@@ -196,7 +173,7 @@ export class BlobChecker {
   /** Reads and decodes the chunks' common unit and verifies each. */
   async #verify(blob: CheckedBlob, chunks: readonly Chunk[]): Promise<void> {
     const { source, codecs, signal, onProgress } = this.#options;
-    if (signal?.aborted) throw new ImageError('IMAGE_ABORTED', 'interrupted');
+    throwIfInterrupted(signal);
     const { spec } = blob;
     const { unit } = chunks[0]!;
     try {

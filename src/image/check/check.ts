@@ -1,33 +1,21 @@
 import { addonCodecs } from '../../blob/codecs.ts';
 import type { BlobSource } from '../../blob/source.ts';
+import { Turns } from '../../lib/turns.ts';
 import { addon } from '../../native/index.ts';
 import type { Bootstrap } from '../../rafs/bootstrap.ts';
 import type { Image } from '../../rafs/image.ts';
-import { EntryReader } from '../inspect/entry-text.ts';
 import { debugText } from '../model/debug-text.ts';
-import { Turns } from '../model/turns.ts';
-import { imageOf, type WalkEntry, walkTree } from '../read/tree-walk.ts';
+import { interrupted } from '../model/error.ts';
+import { EntryReader } from '../read/entry-reader.ts';
+import { imageOf, walkTree } from '../read/tree-walk.ts';
 import { BlobChecker, type DamagedChunk } from './blobs.ts';
+import type { CheckProgress, TreeCheck } from './contract.ts';
 import { Faults } from './faults.ts';
-import { TreeCheckV5 } from './v5.ts';
-import { TreeCheckV6 } from './v6.ts';
-
-/** What each version has beyond what the reader checks. */
-export interface TreeCheck {
-  /** Adds what is wrong with an entry that the reader accepts. */
-  entry(entry: WalkEntry): void;
-  /** By blob: offset of the record or table row of each chunk, by its key (the index; in images without indices the uncompressed offset). */
-  readonly chunks: readonly ReadonlyMap<number, number>[];
-}
-
-/** How far the check of the blobs is, in bytes as stored. */
-export interface CheckProgress {
-  bytes: number;
-  bytesTotal: number;
-}
+import { TreeCheckV5 } from './tree-v5.ts';
+import { TreeCheckV6 } from './tree-v6.ts';
 
 /** What is checked and how. */
-export interface CheckOptions {
+interface CheckOptions {
   /** Read by `readBootstrap`. */
   readonly bootstrap: Bootstrap;
   /** Where it came from: an inlined bootstrap's blob is named by it. */
@@ -58,7 +46,7 @@ export async function checkImage(options: CheckOptions): Promise<CheckReport> {
   const faults = new Faults();
   const notes: string[] = [];
   const image = imageOf(bootstrap);
-  const tree = await checkTree(bootstrap, image, path, faults, new Turns(signal));
+  const tree = await checkTree(bootstrap, image, path, faults, new Turns(signal, interrupted));
   // Records that break rules would only be reported again by the blobs they point into.
   if (source !== null && faults.count === 0) {
     const checker = new BlobChecker({

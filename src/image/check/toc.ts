@@ -15,8 +15,8 @@ import {
 } from '../../wire/blob-toc.ts';
 import { decodeChunk } from '../../wire/rafs/chunk.ts';
 import { BlobFeature } from '../../wire/rafs/flags.ts';
-import { ImageError } from '../model/error.ts';
-import type { BlobCheckOptions, CheckedBlob } from './blobs.ts';
+import { ImageError, throwIfInterrupted } from '../model/error.ts';
+import type { BlobCheckOptions, CheckedBlob } from './contract.ts';
 
 const WINDOW_BYTES = 1 << 20;
 const DIGEST_BYTES = 32;
@@ -28,7 +28,7 @@ export interface Range {
 }
 
 /** SHA-256 of parts of an object, one behind the other. Rejects with SourceError, or ImageError IMAGE_ABORTED. */
-export async function hashRanges(
+async function hashRanges(
   source: BlobSource,
   objectId: string,
   ranges: readonly Range[],
@@ -50,7 +50,7 @@ async function* windows(
 ): AsyncGenerator<Uint8Array> {
   for (const { offset, size } of ranges) {
     for (let done = 0; done < size; ) {
-      if (signal?.aborted) throw new ImageError('IMAGE_ABORTED', 'interrupted');
+      throwIfInterrupted(signal);
       const length = Math.min(WINDOW_BYTES, size - done);
       const part = window?.subarray(0, length) ?? Buffer.allocUnsafeSlow(length);
       await source.read(objectId, offset + done, part);

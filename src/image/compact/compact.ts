@@ -1,8 +1,16 @@
 import type { BlobSource } from '../../blob/source.ts';
+import { Turns } from '../../lib/turns.ts';
 import { compressorOf, digesterOf } from '../../wire/rafs/flags.ts';
-import { BLOBS_MAX_V6, tooManyBlobs } from '../blob/blob-table.ts';
-import type { StoredChunk } from '../blob/chunker.ts';
-import type { Destination } from '../blob/output-file.ts';
+import { type Destination, writeOutput } from '../blob/output-file.ts';
+import { encodeBootstrap } from '../bootstrap/encode.ts';
+import { BLOBS_MAX_V6, type ImageBlob, tooManyBlobs } from '../model/blob.ts';
+import type { StoredChunk } from '../model/chunk.ts';
+import { interrupted } from '../model/error.ts';
+import { assignInodes } from '../model/node.ts';
+import { BlobReader } from '../read/blob-reader.ts';
+import { checkCompatible, refuseTarfs } from '../read/compatible.ts';
+import { loadDictionary } from '../read/dictionary.ts';
+import { type LoadedImage, loadImage } from '../read/load.ts';
 import {
   cipherOf,
   contentKey,
@@ -10,20 +18,12 @@ import {
   outsideBlobs,
   packerOf,
   replaceChunks,
-  writeAnew,
-} from '../bootstrap/rewrite.ts';
-import { loadDictionary } from '../dictionary/load.ts';
-import type { ImageBlob } from '../model/blob.ts';
-import { assignInodes } from '../model/node.ts';
-import { Turns } from '../model/turns.ts';
-import { BlobReader } from '../read/blob-reader.ts';
-import { checkCompatible, refuseTarfs } from '../read/compatible.ts';
-import { type LoadedImage, loadImage } from '../read/load.ts';
-import { type CopyProgress, copyBlob } from './blob.ts';
+} from '../rewrite/carry-over.ts';
+import { type CopyProgress, copyBlob } from '../rewrite/copy-blob.ts';
 import { type CompactPlan, type CompactRules, planCompaction } from './plan.ts';
 
 /** What `compact` reads and writes. */
-export interface CompactOptions extends CompactRules {
+interface CompactOptions extends CompactRules {
   /** Bootstrap, or a blob with one at its end. */
   readonly bootstrap: string;
   /** Bootstrap of a chunk dictionary. */
@@ -58,7 +58,7 @@ export interface CompactResult {
  * left behind but, at most, complete blobs. builder/src/compact.rs.
  */
 export async function compact(options: CompactOptions): Promise<CompactResult | null> {
-  const turns = new Turns(options.signal);
+  const turns = new Turns(options.signal, interrupted);
   const image = await loadImage(options.bootstrap);
   refuseTarfs(image, 'a source of chunks for another blob');
   const tree = assignInodes(image.root);
@@ -67,15 +67,16 @@ export async function compact(options: CompactOptions): Promise<CompactResult | 
   const known = await Known.of(image, dictionary, options.source);
   if (known.blobs.length === 0 || known.blobs.length < options.minBlobs) return null;
   const plan = planCompaction({ tree, ...known.input() }, options);
-  turns.check();
+  turns.throwIfAborted();
   const { blobs, newBlobs, moved } = await writeBlobs(image, known.blobs, plan, options, turns);
   replaceChunks(tree, (node) => node.chunks.map((chunk) => moved(plan.substitutes.get(chunk)!)));
-  const { path, size } = writeAnew(image.bootstrap.version, tree, { ...kept, blobs }, options.output);
+  const bytes = encodeBootstrap(image.bootstrap.version, tree, { ...kept, blobs });
+  const path = writeOutput(options.output, bytes);
   const blobIds = blobs.map(({ id }) => id);
   const needed = new Set(blobIds);
   return {
     bootstrapPath: path,
-    bootstrapSize: size,
+    bootstrapSize: bytes.length,
     fsVersion: image.bootstrap.version,
     compressor: compressorOf(image.bootstrap.flags),
     blobIds,

@@ -1,7 +1,7 @@
-import type { StoredChunk } from '../blob/chunker.ts';
-import { contentKey } from '../bootstrap/rewrite.ts';
 import type { ImageBlob } from '../model/blob.ts';
+import type { StoredChunk } from '../model/chunk.ts';
 import type { NumberedTree } from '../model/node.ts';
+import { contentKey } from '../rewrite/carry-over.ts';
 
 /** Which blobs are worth to be written anew. Sizes in compressed bytes. */
 export interface CompactRules {
@@ -24,7 +24,7 @@ export interface CompactInput {
 }
 
 /** A blob afterwards: one that was there before, or chunks for a new one in their order. */
-export type PlannedBlob = { readonly kept: number } | { readonly chunks: readonly StoredChunk[] };
+type PlannedBlob = { readonly kept: number } | { readonly chunks: readonly StoredChunk[] };
 
 /** What is to be done. */
 export interface CompactPlan {

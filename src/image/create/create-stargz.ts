@@ -1,20 +1,21 @@
-import { StargzStore } from '../blob/stargz-store.ts';
-import { ImageError } from '../model/error.ts';
+import { Turns } from '../../lib/turns.ts';
+import { StargzStore } from '../blob/archive/stargz-store.ts';
+import { ImageError, interrupted } from '../model/error.ts';
 import { type ImageNode, inOrder } from '../model/node.ts';
-import { Turns } from '../model/turns.ts';
 import {
   parseStargzIndex,
   STARGZ_INDEX_BYTES_MAX,
   type StargzEntry,
-  tarEntryOf,
+  tarMemberOf,
 } from '../source/archive/stargz-index.ts';
 import { openByteSource } from '../source/tar/byte-source.ts';
 import { TarTree } from '../source/tar/tree.ts';
-import type { CreateOptions, CreateResult, Progress } from './create.ts';
-import { loadRefEarlier, numberTree, type RefOutput, writeRefImage } from './create-ref.ts';
+import type { CreateOptions, CreateResult } from './create.ts';
+import { BuildProgress } from './progress.ts';
+import { loadRefEarlier, numberTree, type RefOutput, writeRefImage } from './ref-image.ts';
 
 /** An image over an eStargz layer of which only the index is at hand. */
-export interface StargzOptions extends RefOutput, Pick<CreateOptions, 'signal' | 'onProgress'> {
+interface StargzOptions extends RefOutput, Pick<CreateOptions, 'signal' | 'onProgress'> {
   /** The `stargz.index.json`. */
   readonly index: Buffer;
   /** Id and size of the layer, in bytes. */
@@ -24,8 +25,8 @@ export interface StargzOptions extends RefOutput, Pick<CreateOptions, 'signal' |
 
 /** Builds a v6 image whose data is an eStargz layer that is elsewhere. Throws ImageError, also for a hostile index. */
 export async function createStargz(options: StargzOptions): Promise<CreateResult> {
-  const progress: Progress = { entries: 0, bytes: 0, bytesTotal: 0 };
-  const turns = new Turns(options.signal);
+  const turns = new Turns(options.signal, interrupted);
+  const progress = new BuildProgress(options.onProgress, turns);
   const name = options.index.toString();
   const entries = parseStargzIndex(await readIndex(options, name), name);
   const { parent, table } = await loadRefEarlier(options);
@@ -34,13 +35,11 @@ export async function createStargz(options: StargzOptions): Promise<CreateResult
   const files = new Set<ImageNode>();
   for (const entry of entries) {
     addEntry(entry, tree, store, files);
-    progress.entries++;
-    options.onProgress?.(progress);
-    const turn = turns.next();
+    const turn = progress.onEntry();
     if (turn !== undefined) await turn;
   }
   store.finish();
-  turns.check();
+  turns.throwIfAborted();
   const root = tree.finish();
   const reached = new Set(inOrder(root));
   for (const file of files) {
@@ -56,7 +55,7 @@ function addEntry(entry: StargzEntry, tree: TarTree, store: StargzStore, files: 
     store.addChunk(entry);
     return;
   }
-  const node = tree.add(tarEntryOf(entry));
+  const node = tree.add(tarMemberOf(entry));
   if (entry.type !== 'reg' || node === null) return;
   store.addFile(entry, node);
   files.add(node);

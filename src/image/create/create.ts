@@ -1,35 +1,25 @@
-import { resolve } from 'node:path';
 import type { BlobSource } from '../../blob/source.ts';
-import type { DigestAlgorithm } from '../../lib/content-hash.ts';
-import { BlobTable } from '../blob/blob-table.ts';
-import { BlobBuild } from '../blob/build.ts';
+import { Turns } from '../../lib/turns.ts';
+import { BlobBuild, type BlobBuildOptions } from '../blob/build.ts';
 import type { Chunker } from '../blob/chunker.ts';
-import type { BuildCompressor } from '../blob/compress.ts';
-import { type Destination, OutputFile } from '../blob/output-file.ts';
-import { writeBootstrapV5 } from '../bootstrap/write-v5.ts';
-import { type BootstrapOptions, writeBootstrapV6 } from '../bootstrap/write-v6.ts';
-import { loadDictionary } from '../dictionary/load.ts';
+import { writeOutput } from '../blob/output-file.ts';
+import { encodeBootstrap } from '../bootstrap/encode.ts';
+import type { BootstrapOptions } from '../bootstrap/options.ts';
 import type { ImageBlob } from '../model/blob.ts';
+import { interrupted } from '../model/error.ts';
 import { assignInodes, type ImageNode, isRegular, type NumberedTree } from '../model/node.ts';
-import { overlay, setLayer } from '../model/overlay.ts';
+import { overlay, setLayer, type WhiteoutSpec } from '../model/overlay.ts';
 import { matchPrefetch, type PrefetchMatch } from '../model/prefetch.ts';
-import { Turns } from '../model/turns.ts';
 import { checkTraits, refuseTarfs, traitsOf } from '../read/compatible.ts';
+import { loadDictionary } from '../read/dictionary.ts';
 import { type LoadedImage, loadImage } from '../read/load.ts';
-import type { WhiteoutSpec } from '../source/directory.ts';
 import type { TreeSource } from '../source/tree-source.ts';
+import { BlobTable } from './blob-table.ts';
+import { BuildProgress, type Progress } from './progress.ts';
 
 /** What `create` builds and where it goes. */
-export interface CreateOptions {
+export interface CreateOptions extends BlobBuildOptions {
   readonly source: TreeSource;
-  readonly fsVersion: 5 | 6;
-  readonly compressor: BuildCompressor;
-  readonly digester: DigestAlgorithm;
-  /** A power of two from 4096 to 16 MiB. */
-  readonly chunkSize: number;
-  /** Null: at the end of the blob. */
-  readonly bootstrap: Destination | null;
-  readonly blob: Destination;
   /** Keep owners. */
   readonly explicitUidGid: boolean;
   readonly whiteoutSpec: WhiteoutSpec;
@@ -41,31 +31,7 @@ export interface CreateOptions {
   readonly blobs?: BlobSource | null;
   /** Absolute paths within the tree whose data is read ahead at mount; it is also stored first. */
   readonly prefetchPatterns: readonly string[];
-  /** How the mount learns what to read ahead: from a list of files, or from the size of the blob's head. By default `fs`. */
-  readonly prefetchPolicy?: 'fs' | 'blob';
-  /** Table of contents and digest array at the end of the blob; v6. */
-  readonly blobToc?: boolean;
-  /** Files below half of this are compressed together; a power of two; 0: none. v6. */
-  readonly batchSize?: number;
-  /** AES-128-XTS with a random key, which the bootstrap keeps. v6. */
-  readonly encrypt?: boolean;
-  /** v5: chunks begin at multiples of 4096 in the uncompressed image, as they always do in v6. */
-  readonly alignedChunk?: boolean;
-  /** Name of the blob instead of its SHA-256. */
-  readonly blobId?: string | undefined;
-  /** Directory for the cache files of the blob, as if nydusd had fetched all of it. */
-  readonly cacheDir?: string | undefined;
-  /** Where the blob will begin in a larger object. */
-  readonly blobOffset?: number;
-  readonly signal?: AbortSignal | undefined;
   readonly onProgress?: ((progress: Progress) => void) | undefined;
-}
-
-/** How far a build is. */
-export interface Progress {
-  entries: number;
-  bytes: number;
-  bytesTotal: number;
 }
 
 /** What was built. */
@@ -97,19 +63,17 @@ export const LAYER = 1;
  * the signal ends the build with IMAGE_ABORTED.
  */
 export async function create(options: CreateOptions): Promise<CreateResult> {
-  const progress: Progress = { entries: 0, bytes: 0, bytesTotal: 0 };
-  const turns = new Turns(options.signal);
+  const turns = new Turns(options.signal, interrupted);
+  const progress = new BuildProgress(options.onProgress, turns);
   const { parent, table } = await loadEarlier(options);
-  const data = new BlobBuild(options, table, turns, (bytes) => {
-    progress.bytes += bytes;
-    options.onProgress?.(progress);
-  });
+  const data = new BlobBuild(options, table, turns, progress.onChunk);
   try {
     await data.prepare();
     const root = await readTree(data, options, progress, turns);
     const tree = assignInodes(parent === null ? root : overlay(parent.root, root, options.whiteoutSpec));
     const prefetch = matchPrefetch(tree, options.prefetchPatterns);
-    progress.bytesTotal = dataSize(tree);
+    const bytesTotal = dataSize(tree);
+    progress.expect(bytesTotal);
     const { chunker } = data;
     // What has been stored already, as a tar passed, is not at the head of the blob.
     const early = prefetch.early.filter(({ chunks }) => chunks.length === 0);
@@ -123,7 +87,7 @@ export async function create(options: CreateOptions): Promise<CreateResult> {
       chunks: chunker.chunks.length,
       duplicateChunks: chunker.duplicates,
       duplicateBytes: chunker.duplicateBytes,
-      dataSize: progress.bytesTotal,
+      dataSize: bytesTotal,
     };
   } finally {
     data.discard();
@@ -133,21 +97,16 @@ export async function create(options: CreateOptions): Promise<CreateResult> {
 async function readTree(
   data: BlobBuild,
   options: CreateOptions,
-  progress: Progress,
+  { onEntry }: BuildProgress,
   turns: Turns,
 ): Promise<ImageNode> {
   const { explicitUidGid, whiteoutSpec, signal } = options;
-  const onEntry = (): Promise<void> | undefined => {
-    progress.entries++;
-    options.onProgress?.(progress);
-    return turns.next();
-  };
-  const chunker = (): Chunker => data.chunker;
+  const store = (): Chunker => data.chunker;
   const keepWhiteouts = options.parent !== undefined;
-  const context = { chunker, explicitUidGid, whiteoutSpec, keepWhiteouts, onEntry, signal };
+  const context = { store, explicitUidGid, whiteoutSpec, keepWhiteouts, onEntry, signal };
   const root = await options.source.read(context);
   setLayer(root, LAYER);
-  turns.check();
+  turns.throwIfAborted();
   return root;
 }
 
@@ -176,18 +135,13 @@ async function finishFiles(data: BlobBuild, content: Content, blob: ImageBlob | 
   if (blob === null) data.discard();
   const sealed = blob === null ? null : data.seal();
   const row = blob === null || sealed === null ? null : { ...blob, ...sealed, compressedSize: sealed.size };
-  const out = new OutputFile(bootstrap);
-  try {
-    const { bytes, blobIds } = bootstrapOf(content, row);
-    out.write(bytes);
-    // Both are complete before either gets its name.
+  const { bytes, blobIds } = bootstrapOf(content, row);
+  // Both are complete before either gets its name.
+  const bootstrapPath = writeOutput(bootstrap, bytes, () => {
     if (sealed !== null) data.finish(sealed.id);
-    const bootstrapPath = resolve(out.finish().path);
-    const built = { blobId: sealed?.id ?? null, blobSize: sealed?.size ?? 0 };
-    return { bootstrapPath, bootstrapSize: bytes.length, blobIds, ...built };
-  } finally {
-    out.discard();
-  }
+  });
+  const built = { blobId: sealed?.id ?? null, blobSize: sealed?.size ?? 0 };
+  return { bootstrapPath, bootstrapSize: bytes.length, blobIds, ...built };
 }
 
 function bootstrapOf(
@@ -200,12 +154,12 @@ function bootstrapOf(
     blobs,
     prefetch: options.prefetchPolicy === 'blob' ? [] : prefetch.nodes,
   };
-  const write = options.fsVersion === 6 ? writeBootstrapV6 : writeBootstrapV5;
-  return { bytes: write(tree, bootstrapOptions), blobIds: blobs.map(({ id }) => id) };
+  const bytes = encodeBootstrap(options.fsVersion, tree, bootstrapOptions);
+  return { bytes, blobIds: blobs.map(({ id }) => id) };
 }
 
 /** What decides whether earlier images go with a build. */
-export type EarlierOptions = Pick<
+type EarlierOptions = Pick<
   CreateOptions,
   'parent' | 'chunkDict' | 'blobs' | 'digester' | 'fsVersion' | 'chunkSize' | 'explicitUidGid'
 >;

@@ -1,4 +1,4 @@
-import type { ChunkRow } from './select.ts';
+import type { ChunkRow } from './chunk-row.ts';
 
 /** Similar images, and the chunks that most of them have. */
 export interface ImageGroup {

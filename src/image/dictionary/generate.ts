@@ -1,21 +1,21 @@
 import { basename, dirname } from 'node:path';
 import { ChunkFlag } from '../../wire/rafs/chunk.ts';
 import { BlobFeature, type Compressor, compressorOf, type Digester } from '../../wire/rafs/flags.ts';
-import { BLOBS_MAX_V6, tooManyBlobs } from '../blob/blob-table.ts';
-import type { StoredChunk } from '../blob/chunker.ts';
-import type { Destination } from '../blob/output-file.ts';
-import { writeAnew } from '../bootstrap/rewrite.ts';
-import { type ImageBlob, PLAIN_BLOB } from '../model/blob.ts';
+import { type Destination, writeOutput } from '../blob/output-file.ts';
+import { encodeBootstrap } from '../bootstrap/encode.ts';
+import { BLOBS_MAX_V6, type ImageBlob, PLAIN_BLOB, tooManyBlobs } from '../model/blob.ts';
+import type { StoredChunk } from '../model/chunk.ts';
 import { ImageError } from '../model/error.ts';
 import { assignInodes, FileType, type ImageNode, type NumberedTree, newNode } from '../model/node.ts';
 import { checkTraits, refuseTarfs, type Traits, traitsOf } from '../read/compatible.ts';
 import { effectiveBlobId, inheritBlobOfFile } from '../read/inherited-blob.ts';
 import { type LoadedImage, loadImage } from '../read/load.ts';
-import { type ChunkRow, selectChunks } from './select.ts';
+import type { ChunkRow } from './chunk-row.ts';
+import { selectChunks } from './select.ts';
 import { type BlobRecord, ChunkStore, databasePath } from './store.ts';
 
 /** What `chunkdict generate` reads and writes. */
-export interface ChunkdictOptions {
+interface ChunkdictOptions {
   /** Bootstraps, each in a directory called `name:tag` after its image. */
   readonly sources: readonly string[];
   /** `sqlite:///path`. */
@@ -77,7 +77,7 @@ export async function generateChunkdict(options: ChunkdictOptions): Promise<Chun
 }
 
 /** Name and tag of an image by the directory of its bootstrap. Throws ImageError IMAGE_BAD_SOURCE. */
-export function imageOfPath(path: string): { readonly image: string; readonly version: string } {
+function imageOfPath(path: string): { readonly image: string; readonly version: string } {
   const parts = basename(dirname(path)).split(':');
   const [image, version] = parts.slice(-2);
   if (image !== undefined && version !== undefined) return { image, version };
@@ -228,24 +228,19 @@ function writeDictionary(
   }
   if (traits.fsVersion === 6 && blobs.length > BLOBS_MAX_V6) throw tooManyBlobs();
   const tree = dictionaryTree(chunks, traits.chunkSize);
-  const written = writeAnew(
-    traits.fsVersion,
-    tree,
-    {
-      chunkSize: traits.chunkSize,
-      compressor,
-      digester: traits.digester,
-      explicitUidGid: true,
-      // As upstream: a hint only.
-      hasXattr: traits.fsVersion === 6,
-      prefetch: [],
-      blobs,
-    },
-    options.output,
-  );
+  const bytes = encodeBootstrap(traits.fsVersion, tree, {
+    chunkSize: traits.chunkSize,
+    compressor,
+    digester: traits.digester,
+    explicitUidGid: true,
+    // As upstream: a hint only.
+    hasXattr: traits.fsVersion === 6,
+    prefetch: [],
+    blobs,
+  });
   return {
-    bootstrapPath: written.path,
-    bootstrapSize: written.size,
+    bootstrapPath: writeOutput(options.output, bytes),
+    bootstrapSize: bytes.length,
     fsVersion: traits.fsVersion,
     compressor,
     blobIds: blobs.map(({ id }) => id),

@@ -1,21 +1,8 @@
+import type { ChunkRow } from './chunk-row.ts';
 import { clusterImages, type ImageGroup, ImagePoints } from './cluster.ts';
 
-/** A chunk of an image's version, as the database has it. Equal rows are one object. Sizes and offsets in bytes. */
-export interface ChunkRow {
-  readonly image: string;
-  readonly version: string;
-  readonly blobId: string;
-  /** Hexadecimal. */
-  readonly digest: string;
-  readonly crc32c: number;
-  readonly compressedSize: number;
-  readonly uncompressedSize: number;
-  readonly compressedOffset: number;
-  readonly uncompressedOffset: number;
-}
-
 /** What is worth to be in a dictionary. */
-export interface Selection {
+interface Selection {
   readonly chunks: ReadonlySet<ChunkRow>;
   /** Images that are like no others: a dictionary does little for them. */
   readonly loneImages: readonly string[];

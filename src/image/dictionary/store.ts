@@ -2,7 +2,7 @@ import { existsSync, rmSync } from 'node:fs';
 import { DatabaseSync, type SQLOutputValue } from 'node:sqlite';
 import { CHUNK_SIZE_MAX, compressors } from '../../wire/rafs/flags.ts';
 import { ImageError, reason } from '../model/error.ts';
-import type { ChunkRow } from './select.ts';
+import type { ChunkRow } from './chunk-row.ts';
 
 /** A blob as the database has it. Sizes and offsets in bytes; `ci` is the chunk info of v6, 0 for v5. */
 export interface BlobRecord {

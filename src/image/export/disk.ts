@@ -1,13 +1,16 @@
-import { randomBytes } from 'node:crypto';
-import { realpathSync, statSync } from 'node:fs';
-import { type FileHandle, open, rename, rm } from 'node:fs/promises';
-import { basename, dirname, join, resolve } from 'node:path';
-import { ImageError, reason } from '../model/error.ts';
+import fs, { realpathSync, statSync } from 'node:fs';
+import { basename, dirname, resolve } from 'node:path';
+import { promisify } from 'node:util';
+import { PrivateFile } from '../../lib/file/replace.ts';
+import { writeAll } from '../../lib/file/write.ts';
+import { writeFailure } from '../model/error.ts';
+
+const open = promisify(fs.open);
+const close = promisify(fs.close);
+const truncate = promisify(fs.ftruncate);
 
 /** Zeros of this size and alignment become holes. */
 const HOLE_BYTES = 4096;
-/** Node takes less than 2 GiB at a time; a bootstrap may be larger. */
-const WRITE_BYTES_MAX = 1 << 30;
 const ZEROS = Buffer.alloc(1 << 20);
 
 /**
@@ -17,16 +20,17 @@ const ZEROS = Buffer.alloc(1 << 20);
 export class DiskOutput {
   readonly #path: string;
   /** Null: a device. */
-  readonly #temporary: string | null;
-  readonly file: FileHandle;
+  readonly #file: PrivateFile | null;
+  /** To read and write. */
+  readonly fd: number;
   #open = true;
   /** All before it is written; on a device, what lies between is filled with zeros. */
   #end = 0;
 
-  private constructor(path: string, temporary: string | null, file: FileHandle) {
+  private constructor(path: string, fd: number, file: PrivateFile | null) {
     this.#path = path;
-    this.#temporary = temporary;
-    this.file = file;
+    this.fd = fd;
+    this.#file = file;
   }
 
   /** `size` in bytes. */
@@ -34,23 +38,22 @@ export class DiskOutput {
     try {
       const stats = statSync(path, { throwIfNoEntry: false });
       if (stats?.isDirectory()) throw new Error('is a directory');
-      if (stats?.isBlockDevice()) return new DiskOutput(path, null, await open(path, 'r+'));
+      if (stats?.isBlockDevice()) return new DiskOutput(path, await open(path, 'r+'), null);
       if (stats !== undefined && !stats.isFile())
         throw new Error('a disk image is not written in order: give a file or a block device');
       const target = stats === undefined ? resolve(path) : realpathSync(path);
-      const label = basename(target).slice(0, 32);
-      const temporary = join(dirname(target), `.${label}.${randomBytes(6).toString('hex')}.tmp`);
-      const disk = new DiskOutput(target, temporary, await open(temporary, 'wx+', 0o644));
+      const file = await PrivateFile.create(dirname(target), basename(target));
+      const disk = new DiskOutput(target, file.fd, file);
       await disk.#resize(size);
       return disk;
     } catch (cause) {
-      throw new ImageError('IMAGE_WRITE', `${path}: ${reason(cause)}`, { cause });
+      throw writeFailure(path, cause);
     }
   }
 
   async #resize(size: number): Promise<void> {
     try {
-      await this.file.truncate(size);
+      await truncate(this.fd, size);
     } catch (cause) {
       await this.discard();
       throw cause;
@@ -61,21 +64,21 @@ export class DiskOutput {
   async write(bytes: Uint8Array, offset: number): Promise<void> {
     try {
       await this.fill(offset);
-      if (this.#temporary === null) await this.#writeAll(bytes, offset);
+      if (this.#file === null) await writeAll(this.fd, bytes, offset);
       else
         for (const [from, to] of dataRuns(bytes))
-          await this.#writeAll(bytes.subarray(from, to), offset + from);
+          await writeAll(this.fd, bytes.subarray(from, to), offset + from);
       this.#end = Math.max(this.#end, offset + bytes.length);
     } catch (cause) {
-      throw this.#failure(cause);
+      throw writeFailure(this.#path, cause);
     }
   }
 
   /** What has not been written before `offset` is zeros. */
   async fill(offset: number): Promise<void> {
-    if (this.#temporary === null) {
+    if (this.#file === null) {
       for (let at = this.#end; at < offset; at += ZEROS.length)
-        await this.#writeAll(ZEROS.subarray(0, Math.min(ZEROS.length, offset - at)), at);
+        await writeAll(this.fd, ZEROS.subarray(0, Math.min(ZEROS.length, offset - at)), at);
     }
     this.#end = Math.max(this.#end, offset);
   }
@@ -84,31 +87,18 @@ export class DiskOutput {
   async finish(): Promise<void> {
     this.#open = false;
     try {
-      await this.file.close();
-      if (this.#temporary !== null) await rename(this.#temporary, this.#path);
+      if (this.#file === null) await close(this.fd);
+      else await this.#file.moveTo(this.#path);
     } catch (cause) {
-      throw this.#failure(cause);
+      throw writeFailure(this.#path, cause);
     }
   }
 
   /** Removes what was written. */
   async discard(): Promise<void> {
-    if (this.#open) await this.file.close().catch(() => {});
+    if (this.#file === null && this.#open) await close(this.fd).catch(() => {});
     this.#open = false;
-    if (this.#temporary !== null) await rm(this.#temporary, { force: true });
-  }
-
-  async #writeAll(bytes: Uint8Array, offset: number): Promise<void> {
-    for (let done = 0; done < bytes.length; ) {
-      const size = Math.min(bytes.length - done, WRITE_BYTES_MAX);
-      const { bytesWritten } = await this.file.write(bytes, done, size, offset + done);
-      done += bytesWritten;
-    }
-  }
-
-  #failure(cause: unknown): ImageError {
-    if (cause instanceof ImageError) return cause;
-    return new ImageError('IMAGE_WRITE', `${this.#path}: ${reason(cause)}`, { cause });
+    this.#file?.discard();
   }
 }
 

@@ -1,13 +1,13 @@
 import type { BlobSource } from '../../blob/source.ts';
 import type { BootstrapV6 } from '../../rafs/bootstrap.ts';
-import { ImageError } from '../model/error.ts';
+import { ImageError, throwIfInterrupted } from '../model/error.ts';
 import { BlobReader } from '../read/blob-reader.ts';
 import { isTarfs, readBootstrap } from '../read/load.ts';
 import { DiskOutput } from './disk.ts';
 import { HASH_BLOCK, verityBytes, writeVerity } from './verity.ts';
 
 /** What is exported, and where to. */
-export interface ExportOptions {
+interface ExportOptions {
   /** Bootstrap of a v6 image, or a blob with one at its end. */
   readonly bootstrap: string;
   /** Where the image's blobs are; not closed. */
@@ -23,7 +23,7 @@ export interface ExportOptions {
 }
 
 /** How far it is: bytes of data, and with verity the same again. */
-export interface ExportProgress {
+interface ExportProgress {
   readonly bytes: number;
   readonly bytesTotal: number;
 }
@@ -91,7 +91,7 @@ export async function exportDisk(options: ExportOptions): Promise<ExportResult> 
     await disk.fill(size);
     const place = { blockSize: layout.blockSize, dataBlocks: layout.blocks, hashOffset };
     const rootDigest = verity
-      ? await writeVerity(disk.file, place, (bytes) => progress.reach(dataSize + bytes))
+      ? await writeVerity(disk.fd, place, (bytes) => progress.reach(dataSize + bytes))
       : null;
     await disk.finish();
     return { size, blobs: layout.blobs.length, verity: rootDigest && { ...place, rootDigest } };
@@ -161,7 +161,7 @@ class Progress {
 
   /** Throws IMAGE_ABORTED when the work is to end. */
   reach(bytes: number): void {
-    if (this.#options.signal?.aborted) throw new ImageError('IMAGE_ABORTED', 'interrupted');
+    throwIfInterrupted(this.#options.signal);
     this.#options.onProgress?.({ bytes, bytesTotal: this.#bytesTotal });
   }
 }

@@ -1,5 +1,9 @@
 import { hash } from 'node:crypto';
-import type { FileHandle } from 'node:fs/promises';
+import fs from 'node:fs';
+import { promisify } from 'node:util';
+import { writeAll } from '../../lib/file/write.ts';
+
+const read = promisify(fs.read);
 
 /** Size of a block of digests. */
 export const HASH_BLOCK: number = 4096;
@@ -12,7 +16,7 @@ const BATCH_BYTES = 512 * 1024;
 const NO_BLOCK: Buffer = sha256(Buffer.alloc(HASH_BLOCK));
 
 /** Where a disk's hash tree is. */
-export interface VerityPlace {
+interface VerityPlace {
   /** Size of a data block: 4096, or 512. */
   readonly blockSize: number;
   readonly dataBlocks: number;
@@ -37,12 +41,12 @@ function blocksFor(entries: number): number {
 }
 
 /**
- * Writes the dm-verity hash tree (format 1, sha256, no salt, no superblock) of the data at the start of `file` and returns the root's digest.
+ * Writes the dm-verity hash tree (format 1, sha256, no salt, no superblock) of the data at the start of the file `fd` and returns the root's digest.
  * `between` is called after each batch with the data bytes hashed so far; what it throws ends the work. Needs little memory, whatever
  * the disk's size. Documentation/admin-guide/device-mapper/verity.rst; utils/src/verity.rs.
  */
 export async function writeVerity(
-  file: FileHandle,
+  fd: number,
   { blockSize, dataBlocks, hashOffset }: VerityPlace,
   between: (bytes: number) => Promise<void> | void = () => {},
 ): Promise<Buffer> {
@@ -51,10 +55,10 @@ export async function writeVerity(
   let at = hashOffset + verityBytes(dataBlocks);
   for (const [level, entries] of levels.entries()) {
     at -= blocksFor(entries) * HASH_BLOCK;
-    await writeLevel(file, below, at, level === 0 ? between : () => between(dataBlocks * blockSize));
+    await writeLevel(fd, below, at, level === 0 ? between : () => between(dataBlocks * blockSize));
     below = { at, blocks: blocksFor(entries), blockSize: HASH_BLOCK };
   }
-  return sha256(await readBytes(file, below.at, below.blockSize));
+  return sha256(await readBytes(fd, below.at, below.blockSize));
 }
 
 interface Level {
@@ -64,7 +68,7 @@ interface Level {
 }
 
 async function writeLevel(
-  file: FileHandle,
+  fd: number,
   { at, blocks, blockSize }: Level,
   into: number,
   between: (bytes: number) => Promise<void> | void,
@@ -75,7 +79,7 @@ async function writeLevel(
   const digestOfZeros = sha256(zeros);
   for (let first = 0; first < blocks; first += batch) {
     const count = Math.min(batch, blocks - first);
-    const data = await readBytes(file, at + first * blockSize, count * blockSize);
+    const data = await readBytes(fd, at + first * blockSize, count * blockSize);
     const digests = Buffer.alloc(blocksFor(count) * HASH_BLOCK);
     for (let i = 0; i < digests.length / DIGEST_BYTES; i++) {
       const block = data.subarray(i * blockSize, (i + 1) * blockSize);
@@ -83,15 +87,15 @@ async function writeLevel(
       const digest = i >= count ? NO_BLOCK : block.equals(zeros) ? digestOfZeros : sha256(block);
       digest.copy(digests, i * DIGEST_BYTES);
     }
-    await file.write(digests, 0, digests.length, into + first * DIGEST_BYTES);
+    await writeAll(fd, digests, into + first * DIGEST_BYTES);
     await between((first + count) * blockSize);
   }
 }
 
-async function readBytes(file: FileHandle, at: number, size: number): Promise<Buffer> {
+async function readBytes(fd: number, at: number, size: number): Promise<Buffer> {
   const bytes = Buffer.allocUnsafe(size);
   for (let done = 0; done < size; ) {
-    const { bytesRead } = await file.read(bytes, done, size - done, at + done);
+    const { bytesRead } = await read(fd, bytes, done, size - done, at + done);
     if (bytesRead === 0) throw new Error(`ends at ${at + done}: shrank while it was hashed`);
     done += bytesRead;
   }

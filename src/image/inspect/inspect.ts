@@ -3,8 +3,8 @@ import type { Bootstrap } from '../../rafs/bootstrap.ts';
 import { DirectoryAt, type Image, S_IFDIR, S_IFLNK, S_IFMT, S_IFREG } from '../../rafs/image.ts';
 import { debugText } from '../model/debug-text.ts';
 import { ImageError } from '../model/error.ts';
+import { EntryReader } from '../read/entry-reader.ts';
 import { imageOf, inodeAtV6, readEntry, recordOfName, type WalkEntry, walkTree } from '../read/tree-walk.ts';
-import { EntryReader } from './entry-text.ts';
 import { blobText, chunkOfFileText, chunkUserText, inodeText, readahead, statsText, USAGE } from './text.ts';
 
 /** What a command line brought. */
@@ -227,7 +227,7 @@ export class Inspector {
       if (found === 0) return;
       if (entry.dot) continue;
       const name = entry.bytes.subarray(entry.nameStart, entry.nameEnd);
-      if (image.check(entry.lo) !== 0)
+      if (image.checkInode(entry.lo) !== 0)
         throw new ImageError(
           'IMAGE_DAMAGED',
           `${place}: ${debugText(name)} (inode ${entry.lo}): ${image.fault}`,

@@ -3,9 +3,9 @@ import type { DecodedChunk } from '../../wire/rafs/chunk.ts';
 import { type Digester, digesterOf } from '../../wire/rafs/flags.ts';
 import { debugText } from '../model/debug-text.ts';
 import { ImageError } from '../model/error.ts';
+import { EntryReader } from '../read/entry-reader.ts';
 import { readBootstrap } from '../read/load.ts';
 import { imageOf, type WalkEntry, walkTree } from '../read/tree-walk.ts';
-import { EntryReader } from './entry-text.ts';
 
 /** Chunk sizes, as powers of two, for which `chunk_sizes` counts. */
 const CHUNK_BITS_MIN = 12;
@@ -16,7 +16,7 @@ const FILE_BITS_MAX = 44;
 const THRESHOLDS = 20;
 
 /** Counts of one or several images, in the original's words: they are its JSON. src/bin/nydus-image/stat.rs. */
-export interface ImageInfo {
+interface ImageInfo {
   dirs: number;
   files: number;
   symlinks: number;
@@ -206,7 +206,7 @@ async function count(path: string): Promise<Counted> {
     throw new ImageError('IMAGE_DAMAGED', `${path}: ${debugText(at)} (inode ${lo}): ${fault}`);
   };
   for (const entry of walkTree(bootstrap, image, refuse)) {
-    if (entry.isFirst && digests.check(entry.lo) !== 0) refuse(entry.path(), entry.lo, digests.fault);
+    if (entry.isFirst && digests.checkInode(entry.lo) !== 0) refuse(entry.path(), entry.lo, digests.fault);
     const type = entry.mode & S_IFMT;
     if (type === S_IFDIR) directories[entry.depth] = info.dirs++;
     else if (type === S_IFLNK) info.symlinks++;

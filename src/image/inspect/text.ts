@@ -5,8 +5,8 @@ import type { DecodedChunk } from '../../wire/rafs/chunk.ts';
 import { BlobFeature, type Digester, SuperFlag } from '../../wire/rafs/flags.ts';
 import { decodeBlobsV5 } from '../../wire/rafs/superblock-v5.ts';
 import { debugText } from '../model/debug-text.ts';
+import type { EntryAttributes } from '../read/entry-reader.ts';
 import type { WalkEntry } from '../read/tree-walk.ts';
-import type { EntryAttributes } from './entry-text.ts';
 
 /** Upstream's names of the flags, from bit 0. rafs/src/metadata/mod.rs. */
 const SUPER_FLAG_NAMES: readonly (readonly [number, string])[] = [

@@ -1,20 +1,18 @@
-import { resolve } from 'node:path';
 import type { BlobSource } from '../../blob/source.ts';
+import { Turns } from '../../lib/turns.ts';
 import type { BlobRow } from '../../rafs/bootstrap.ts';
 import { BlobFeature, type Compressor, compressorOf, digesterOf, SuperFlag } from '../../wire/rafs/flags.ts';
-import { BLOBS_MAX_V6, tooManyBlobs } from '../blob/blob-table.ts';
-import { type Destination, OutputFile } from '../blob/output-file.ts';
-import { writeBootstrapV5 } from '../bootstrap/write-v5.ts';
-import { type BootstrapOptions, writeBootstrapV6 } from '../bootstrap/write-v6.ts';
-import { loadDictionary } from '../dictionary/load.ts';
-import type { ImageBlob } from '../model/blob.ts';
+import { type Destination, writeOutput } from '../blob/output-file.ts';
+import { encodeBootstrap } from '../bootstrap/encode.ts';
+import type { BootstrapOptions } from '../bootstrap/options.ts';
+import { BLOBS_MAX_V6, type ImageBlob, tooManyBlobs } from '../model/blob.ts';
 import { isBlobName } from '../model/blob-id.ts';
-import { ImageError } from '../model/error.ts';
+import { ImageError, interrupted } from '../model/error.ts';
 import { assignInodes, type ImageNode, inOrder } from '../model/node.ts';
 import { dropWhiteouts, overlay } from '../model/overlay.ts';
 import { matchPrefetch } from '../model/prefetch.ts';
-import { Turns } from '../model/turns.ts';
 import { checkCompatible, refuseTarfs } from '../read/compatible.ts';
+import { loadDictionary } from '../read/dictionary.ts';
 import { blobIdOfPath, effectiveBlobId, inheritBlob } from '../read/inherited-blob.ts';
 import { isTarfs, type LoadedImage, loadImage } from '../read/load.ts';
 
@@ -75,7 +73,7 @@ export interface MergeResult {
  * what is said about them does not fit. builder/src/merge.rs.
  */
 export async function merge(options: MergeOptions): Promise<MergeResult> {
-  const turns = new Turns(options.signal);
+  const turns = new Turns(options.signal, interrupted);
   const stack = new LayerStack(options);
   for (const [i, layer] of options.layers.entries()) {
     options.onLayer?.({ done: i, total: options.layers.length });
@@ -98,29 +96,17 @@ export async function merge(options: MergeOptions): Promise<MergeResult> {
     ...(version === 6 ? { hasXattr: true } : {}),
     prefetch: matchPrefetch(tree, options.prefetchPatterns).nodes,
   };
-  turns.check();
-  const write = version === 6 ? writeBootstrapV6 : writeBootstrapV5;
+  turns.throwIfAborted();
+  const bytes = encodeBootstrap(version, tree, bootstrapOptions);
   return {
-    ...save(write(tree, bootstrapOptions), options.bootstrap),
+    bootstrapPath: writeOutput(options.bootstrap, bytes),
+    bootstrapSize: bytes.length,
     blobIds: blobs.map((blob) => blob.id),
     fsVersion: version,
     compressor: compressorOf(lowest.bootstrap.flags),
     entries: tree.byIndex.length,
     inodes: tree.inodesCount,
   };
-}
-
-function save(
-  bytes: Uint8Array,
-  destination: Destination,
-): Pick<MergeResult, 'bootstrapPath' | 'bootstrapSize'> {
-  const out = new OutputFile(destination);
-  try {
-    out.write(bytes);
-    return { bootstrapPath: resolve(out.finish().path), bootstrapSize: bytes.length };
-  } finally {
-    out.discard();
-  }
 }
 
 /** Layers read so far, lowest first, merged into one tree whose chunks refer to one list of blobs. */

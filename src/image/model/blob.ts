@@ -1,21 +1,6 @@
+import { DIGEST_BYTES } from '../../lib/content-hash.ts';
 import type { BlobRow } from '../../rafs/bootstrap.ts';
-import { BatchContext, ChunkInfoFlag } from '../../wire/blob-meta.ts';
-import { ChunkFlag } from '../../wire/rafs/chunk.ts';
-import {
-  CHUNK_INFO_V1_SIZE,
-  CHUNK_INFO_V2_COMPRESSED_MAX,
-  CHUNK_INFO_V2_SIZE,
-  type ChunkInfoV2,
-  encodeBatchContext,
-  encodeChunkInfoV1,
-  encodeChunkInfoV2,
-} from '../../wire/rafs/encode-blob-meta.ts';
 import { BlobFeature } from '../../wire/rafs/flags.ts';
-import type { Batcher } from '../blob/batch.ts';
-import type { StoredChunk } from '../blob/chunker.ts';
-import type { BuildCompressor } from '../blob/compress.ts';
-import type { OutputFile } from '../blob/output-file.ts';
-import { BlobSections, type ChunkInfoBytes } from '../blob/sections.ts';
 import { ImageError } from './error.ts';
 
 /** A blob as the tables of a bootstrap describe it, built here or read from another bootstrap. */
@@ -38,7 +23,7 @@ export const PLAIN_BLOB: Omit<
   ciCompressedSize: 0,
   ciUncompressedSize: 0,
   tocSize: 0,
-  tocDigest: new Uint8Array(32),
+  tocDigest: new Uint8Array(DIGEST_BYTES),
   metaDigest: null,
   metaSize: 0,
   cipherKey: null,
@@ -49,66 +34,13 @@ export const PLAIN_BLOB: Omit<
 export const FEATURES_V6: number = BlobFeature.capTarToc | BlobFeature.aligned;
 export const FEATURES_V5: number = BlobFeature.capTarToc;
 
-/** Appends the chunk info and its header, the end of a v6 blob without options. */
-export function writeChunkInfo(
-  out: OutputFile,
-  chunker: { readonly chunks: readonly StoredChunk[] },
-  compressor: BuildCompressor,
-): Promise<ChunkInfoSection> {
-  const sections = new BlobSections(out, { features: FEATURES_V6, compressor, cipher: null });
-  return sections.chunkInfo(chunkInfoV1(chunker.chunks), NO_DIGESTS);
-}
+/** A chunk address of v6 has 8 bits for the blob, counted from 1; upstream uses one less. */
+export const BLOBS_MAX_V6 = 254;
 
-const NO_DIGESTS = Buffer.alloc(0);
-
-/** Digests of all chunks, one behind the other. */
-export function digestArray(chunks: readonly StoredChunk[]): Buffer {
-  return Buffer.concat(chunks.map((chunk) => chunk.digest));
-}
-
-/** Chunk info of 16 bytes an entry: sizes and offsets only. */
-export function chunkInfoV1(chunks: readonly StoredChunk[]): ChunkInfoBytes {
-  const bytes = Buffer.alloc(chunks.length * CHUNK_INFO_V1_SIZE);
-  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.length);
-  for (const [i, chunk] of chunks.entries()) encodeChunkInfoV1(view, i * CHUNK_INFO_V1_SIZE, chunk);
-  return { bytes, count: chunks.length, contextOffset: 0, contextSize: 0, contextCount: 0 };
-}
-
-/** Chunk info of 24 bytes an entry, and behind it the contexts of batches. Throws ImageError for a chunk that does not fit. */
-export function chunkInfoV2(chunks: readonly StoredChunk[], batcher: Batcher | null): ChunkInfoBytes {
-  const entries = chunks.length * CHUNK_INFO_V2_SIZE;
-  const batches = batcher?.batches ?? [];
-  const contextSize = batches.length * BatchContext.size;
-  const bytes = Buffer.alloc(entries + contextSize);
-  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.length);
-  for (const [i, chunk] of chunks.entries())
-    encodeChunkInfoV2(view, i * CHUNK_INFO_V2_SIZE, entryV2(chunk, batcher));
-  for (const [i, batch] of batches.entries())
-    encodeBatchContext(view, entries + i * BatchContext.size, batch);
-  return {
-    bytes,
-    count: chunks.length,
-    contextOffset: batcher === null ? 0 : entries,
-    contextSize,
-    contextCount: batches.length,
-  };
-}
-
-function entryV2(chunk: StoredChunk, batcher: Batcher | null): ChunkInfoV2 {
-  const encrypted = chunk.flags & ChunkFlag.encrypted ? ChunkInfoFlag.encrypted : 0;
-  const member = batcher?.members.get(chunk);
-  if (member !== undefined) {
-    const { compressedOffset } = batcher!.batches[member.context]!;
-    const flags = ChunkInfoFlag.batch | ChunkInfoFlag.compressed | encrypted;
-    const data = { dataLow: member.position, dataHigh: member.context };
-    return { ...chunk, compressedOffset, compressedSize: 0, flags, ...data };
-  }
-  if (chunk.compressedSize > CHUNK_INFO_V2_COMPRESSED_MAX) {
-    const rule = 'encrypted or batched images have no room for chunks of 16 MiB that do not compress';
-    throw new ImageError('IMAGE_TOO_LARGE', `chunk ${chunk.index}: ${rule}: use a smaller --chunk-size`);
-  }
-  // Readers of the original refuse the flag where the CRC happens to be 0.
-  const crc = chunk.crc32c === 0 ? 0 : ChunkInfoFlag.hasCrc32c;
-  const compressed = chunk.flags & ChunkFlag.compressed ? ChunkInfoFlag.compressed : 0;
-  return { ...chunk, flags: compressed | encrypted | crc, dataLow: chunk.crc32c, dataHigh: 0 };
+/** v6 has no room for more blobs. */
+export function tooManyBlobs(): ImageError {
+  return new ImageError(
+    'IMAGE_TOO_LARGE',
+    `more than ${BLOBS_MAX_V6} data blobs, which v6 cannot address: merge fewer layers, or build with --fs-version 5`,
+  );
 }

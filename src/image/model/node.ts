@@ -1,5 +1,5 @@
 import type { Xattr } from '../../native/xattr.ts';
-import type { StoredChunk } from '../blob/chunker.ts';
+import type { StoredChunk } from './chunk.ts';
 
 /** File type bits of st_mode. */
 export const FileType = {

@@ -1,5 +1,7 @@
-import type { WhiteoutSpec } from '../source/directory.ts';
 import { FileType, type ImageNode, isDirectory } from './node.ts';
+
+/** How layers say that a lower file is gone: OCI names, overlayfs devices, or not at all. */
+export type WhiteoutSpec = 'oci' | 'overlayfs' | 'none';
 
 const OCI_PREFIX = Buffer.from('.wh.');
 const OCI_OPAQUE = Buffer.from('.wh..wh..opq');

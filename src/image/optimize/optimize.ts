@@ -1,8 +1,15 @@
 import type { BlobSource } from '../../blob/source.ts';
+import { Turns } from '../../lib/turns.ts';
 import { compressorOf, digesterOf } from '../../wire/rafs/flags.ts';
-import { BLOBS_MAX_V6, tooManyBlobs } from '../blob/blob-table.ts';
-import type { StoredChunk } from '../blob/chunker.ts';
-import type { Destination } from '../blob/output-file.ts';
+import { type Destination, writeOutput } from '../blob/output-file.ts';
+import { encodeBootstrap } from '../bootstrap/encode.ts';
+import { BLOBS_MAX_V6, type ImageBlob, tooManyBlobs } from '../model/blob.ts';
+import type { StoredChunk } from '../model/chunk.ts';
+import { interrupted } from '../model/error.ts';
+import { assignInodes, type ImageNode, isRegular, type NumberedTree } from '../model/node.ts';
+import { BlobReader } from '../read/blob-reader.ts';
+import { refuseTarfs } from '../read/compatible.ts';
+import { type LoadedImage, loadImage } from '../read/load.ts';
 import {
   cipherOf,
   contentKey,
@@ -10,19 +17,12 @@ import {
   outsideBlobs,
   packerOf,
   replaceChunks,
-  writeAnew,
-} from '../bootstrap/rewrite.ts';
-import { type CopiedBlob, type CopyProgress, copyBlob } from '../compact/blob.ts';
-import type { ImageBlob } from '../model/blob.ts';
-import { assignInodes, type ImageNode, isRegular, type NumberedTree } from '../model/node.ts';
-import { Turns } from '../model/turns.ts';
-import { BlobReader } from '../read/blob-reader.ts';
-import { refuseTarfs } from '../read/compatible.ts';
-import { type LoadedImage, loadImage } from '../read/load.ts';
-import type { AccessedFile, ByteRange } from './list.ts';
+} from '../rewrite/carry-over.ts';
+import { type CopiedBlob, type CopyProgress, copyBlob } from '../rewrite/copy-blob.ts';
+import type { AccessedFile, ByteRange } from './access-list.ts';
 
 /** What `optimize` reads and writes. */
-export interface OptimizeOptions {
+interface OptimizeOptions {
   /** Bootstrap, or a blob with one at its end. */
   readonly bootstrap: string;
   /** What is wanted early, in order. */
@@ -58,7 +58,7 @@ export interface OptimizeResult {
  * Rejects with ImageError, RafsError, BlobError or SourceError; then nothing is left behind but, at most, the complete blob.
  */
 export async function optimize(options: OptimizeOptions): Promise<OptimizeResult> {
-  const turns = new Turns(options.signal);
+  const turns = new Turns(options.signal, interrupted);
   const image = await loadImage(options.bootstrap);
   refuseTarfs(image, 'a source of chunks for another blob');
   const { version, flags } = image.bootstrap;
@@ -66,7 +66,7 @@ export async function optimize(options: OptimizeOptions): Promise<OptimizeResult
   const kept = keptOptions(image, tree);
   const blobs = await outsideBlobs(image, options.source);
   const wanted = findWanted(image, tree, options);
-  turns.check();
+  turns.throwIfAborted();
   const copied = await copyWanted(image, [...new Set(wanted.chunks.values())], blobs.length, options, turns);
   if (copied !== null) {
     replaceChunks(tree, (node) => {
@@ -79,10 +79,11 @@ export async function optimize(options: OptimizeOptions): Promise<OptimizeResult
     });
     blobs.push(copied.blob);
   }
-  const { path, size } = writeAnew(image.bootstrap.version, tree, { ...kept, blobs }, options.output);
+  const bytes = encodeBootstrap(image.bootstrap.version, tree, { ...kept, blobs });
+  const path = writeOutput(options.output, bytes);
   return {
     bootstrapPath: path,
-    bootstrapSize: size,
+    bootstrapSize: bytes.length,
     fsVersion: version,
     compressor: compressorOf(flags),
     blobIds: blobs.map(({ id }) => id),

@@ -18,7 +18,7 @@ import { BlobError, checkBlob } from '../../wire/blob-error.ts';
 import { type BlobSpec, dataRegionSize, isLegacyStargz } from '../../wire/rafs/blob-spec.ts';
 import { ChunkFlag } from '../../wire/rafs/chunk.ts';
 import { BlobFeature, type Compressor } from '../../wire/rafs/flags.ts';
-import type { StoredChunk } from '../blob/chunker.ts';
+import type { StoredChunk } from '../model/chunk.ts';
 import { ImageError } from '../model/error.ts';
 import type { LoadedImage } from './load.ts';
 import { ReadWindow } from './read-window.ts';
@@ -64,14 +64,14 @@ export interface PackedChunk {
 }
 
 /** Uncompressed bytes and their place in the uncompressed blob. */
-export interface BlobPiece {
+interface BlobPiece {
   readonly offset: number;
   /** Not to be changed. */
   readonly bytes: Uint8Array;
 }
 
 /** What is read: an image without its tree. `chunks` may be empty for v6. */
-export type ImageOfBlobs = Pick<LoadedImage, 'path' | 'bootstrap' | 'chunks'>;
+type ImageOfBlobs = Pick<LoadedImage, 'path' | 'bootstrap' | 'chunks'>;
 
 /**
  * Reads the chunks of an image from its blobs, whatever their form, and verifies CRC-32C and digest of each where the image has them.

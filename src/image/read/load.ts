@@ -1,12 +1,14 @@
 import { closeSync, fstatSync, openSync, readSync } from 'node:fs';
-import { basename, dirname, resolve } from 'node:path';
+import { basename, resolve } from 'node:path';
 import { addonCodecs } from '../../blob/codecs.ts';
 import { extractBootstrap } from '../../blob/toc.ts';
+import { DIGEST_BYTES } from '../../lib/content-hash.ts';
 import { addon } from '../../native/index.ts';
 import type { Xattr } from '../../native/xattr.ts';
-import { BOOTSTRAP_BYTES_MAX, type Bootstrap, openBootstrap } from '../../rafs/bootstrap.ts';
+import { BOOTSTRAP_BYTES_MAX, type Bootstrap } from '../../rafs/bootstrap.ts';
 import { ChunkDigests } from '../../rafs/chunk-digests.ts';
 import { ChunkAt, type Image, InodeAttr, SYMLINK_BYTES_MAX } from '../../rafs/image.ts';
+import { openBootstrap } from '../../rafs/open-bootstrap.ts';
 import { LocalfsSource } from '../../source/localfs.ts';
 import { readU64 } from '../../wire/rafs/bytes.ts';
 import { ChunkRecordLayout, decodeChunk } from '../../wire/rafs/chunk.ts';
@@ -14,7 +16,7 @@ import { RafsError } from '../../wire/rafs/error.ts';
 import { BlobFeature, SuperFlag, UNKNOWN_BLOB_ID } from '../../wire/rafs/flags.ts';
 import { INODE_OFFSET_UNIT_V5, InodeV5 } from '../../wire/rafs/inode-v5.ts';
 import { ExtendedInode } from '../../wire/rafs/inode-v6.ts';
-import type { StoredChunk } from '../blob/chunker.ts';
+import { type StoredChunk, tarfsChunk } from '../model/chunk.ts';
 import { debugText } from '../model/debug-text.ts';
 import { ImageError, reason } from '../model/error.ts';
 import { FileType, type ImageNode, isDirectory, isRegular, isSymlink, newNode } from '../model/node.ts';
@@ -39,7 +41,6 @@ const SMALLEST = 4096;
 /** Every node has its path, which few bytes of a hostile bootstrap could make long: more than any tree of usual names needs. */
 const PATH_BYTES_FREE = 256 << 20;
 const PATH_BYTES_FACTOR = 64;
-const DIGEST_BYTES = 32;
 const SLASH = 0x2f;
 
 /**
@@ -250,17 +251,7 @@ class TreeLoader {
       this.#damaged(path, `chunk ${i}: blob ${blob} chunk ${index} is not in the chunk table`);
     const chunk: StoredChunk =
       found === null
-        ? {
-            blobIndex: blob,
-            index,
-            digest: Buffer.alloc(DIGEST_BYTES),
-            crc32c: 0,
-            uncompressedOffset: offset,
-            uncompressedSize: size,
-            compressedOffset: offset,
-            compressedSize: size,
-            flags: 0,
-          }
+        ? tarfsChunk(blob, index, offset, size)
         : { ...found, blobIndex: blob, index, digest: Buffer.from(found.digest) };
     this.#known[blob]!.set(index, chunk);
     this.chunks.push(chunk);
@@ -286,9 +277,4 @@ class TreeLoader {
 /** Whether the image keeps its data in tar files as they are. */
 export function isTarfs(bootstrap: Bootstrap): boolean {
   return (bootstrap.flags & SuperFlag.tarfs) !== 0;
-}
-
-/** The directory in which the blobs of the image at `path` are looked for when none is named. */
-export function defaultBlobDir(path: string): string {
-  return dirname(resolve(path));
 }

@@ -36,7 +36,7 @@ export interface WalkEntry {
 }
 
 /** Takes what is wrong with the entry or directory at `path`; may throw to end the walk. */
-export type ReportFault = (path: Buffer, lo: number, fault: string) => void;
+type ReportFault = (path: Buffer, lo: number, fault: string) => void;
 
 interface Frame {
   readonly lo: number;
@@ -226,7 +226,7 @@ class Walk implements WalkEntry {
     this.isFirst = names === 0;
     const { version } = this.#bootstrap;
     if (version === 5 && this.#records.has(at)) return this.#refuse('a record with two entries');
-    if (this.#image.check(lo) !== 0) return this.#refuse(this.#image.fault || `no inode ${lo}`);
+    if (this.#image.checkInode(lo) !== 0) return this.#refuse(this.#image.fault || `no inode ${lo}`);
     this.mode = this.#image.mode(lo);
     if (!this.isFirst && (this.mode & S_IFMT) === S_IFDIR)
       return this.#refuse('a directory with two parents: hard links of directories, or a cycle');

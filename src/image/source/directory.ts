@@ -7,11 +7,8 @@ import { isWhiteout } from '../model/overlay.ts';
 import { checkXattrs } from '../model/xattr-rules.ts';
 import type { TreeContext, TreeSource } from './tree-source.ts';
 
-/** How layers say that a lower file is gone: OCI names, overlayfs devices, or not at all. */
-export type WhiteoutSpec = 'oci' | 'overlayfs' | 'none';
-
 /** What `walk` takes from the tree. */
-export type WalkOptions = Pick<TreeContext, 'whiteoutSpec' | 'keepWhiteouts' | 'explicitUidGid' | 'onEntry'>;
+type WalkOptions = Pick<TreeContext, 'whiteoutSpec' | 'keepWhiteouts' | 'explicitUidGid' | 'onEntry'>;
 
 const SLASH = Buffer.from('/');
 

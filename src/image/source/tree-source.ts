@@ -1,11 +1,26 @@
-import type { Chunker } from '../blob/chunker.ts';
 import type { ImageNode } from '../model/node.ts';
-import type { WhiteoutSpec } from './directory.ts';
+import type { WhiteoutSpec } from '../model/overlay.ts';
+
+/** Data of a file that passes once. */
+export interface FileStream {
+  /** Fills `into` with the next bytes. */
+  read(into: Buffer): Promise<void>;
+  /** Zeros that come next because the file has a hole there. */
+  readonly hole: number;
+  /** Passes zeros of a hole, at most `hole`. */
+  skipHole(size: number): void;
+}
+
+/** Who takes the data of files that pass once. */
+export interface FileStore {
+  /** Stores the data of `node`, a regular file, and gives it its chunks. Rejects with ImageError, or as the stream does. */
+  addStream(node: ImageNode, stream: FileStream): Promise<void>;
+}
 
 /** What a build lets a source know and use. */
 export interface TreeContext {
   /** Stores data of files that cannot be read again. Asking for it makes the blob: a source that is refused leaves none. */
-  chunker(): Chunker;
+  store(): FileStore;
   /** Keep owners; otherwise everything belongs to 0:0. */
   readonly explicitUidGid: boolean;
   readonly whiteoutSpec: WhiteoutSpec;

@@ -12,8 +12,8 @@ import {
   tarPadding,
 } from '../../wire/tar.ts';
 
-/** An entry of an archive. */
-export interface TarEntry {
+/** What is written of an entry before its data. */
+export interface TarEntryFields {
   /** A value of TarType. */
   readonly type: string;
   /** Raw bytes, neither empty nor beginning with a slash. */
@@ -47,7 +47,7 @@ const LINK_BYTES = TarField.linkName[1];
  * bytes, the time has a fraction, or there are xattrs. Numbers too large for octal digits are in base 256. The layout is upstream's, byte
  * for byte (src/bin/nydus-image/unpack/pax.rs), which has no times with fractions.
  */
-export function encodeTarEntry(entry: TarEntry): Buffer {
+export function encodeTarEntry(entry: TarEntryFields): Buffer {
   const records = recordsOf(entry);
   const name = cut(entry.name, NAME_BYTES);
   const header = encodeHeader(entry, name);
@@ -57,7 +57,7 @@ export function encodeTarEntry(entry: TarEntry): Buffer {
   return Buffer.concat([encodePaxHeader(name, data.length), data, padding, header]);
 }
 
-function recordsOf({ name, linkName, mtimeSec, mtimeNs, xattrs }: TarEntry): PaxRecord[] {
+function recordsOf({ name, linkName, mtimeSec, mtimeNs, xattrs }: TarEntryFields): PaxRecord[] {
   const records: PaxRecord[] = [];
   if (name.length > NAME_BYTES) records.push({ key: 'path', value: name });
   if (linkName !== null && linkName.length > LINK_BYTES) records.push({ key: 'linkpath', value: linkName });
@@ -72,7 +72,7 @@ function xattrKey(name: Buffer): string {
   return /=|%3D|%25/.test(key) ? key.replaceAll('%', '%25').replaceAll('=', '%3D') : key;
 }
 
-function encodeHeader(entry: TarEntry, name: Buffer): Buffer {
+function encodeHeader(entry: TarEntryFields, name: Buffer): Buffer {
   const block = newHeader(entry.type, name, entry.mode, entry.uid, entry.gid, entry.size, entry.mtimeSec);
   if (entry.linkName !== null) block.set(cut(entry.linkName, LINK_BYTES), TarField.linkName[0]);
   putName(block, TarField.userName, entry.userName);

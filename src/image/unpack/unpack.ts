@@ -1,14 +1,14 @@
 import type { BlobSource } from '../../blob/source.ts';
 import { blobSpec } from '../../rafs/blob-spec.ts';
 import { TarType, tarPadding } from '../../wire/tar.ts';
-import type { StoredChunk } from '../blob/chunker.ts';
-import { ImageError } from '../model/error.ts';
+import type { StoredChunk } from '../model/chunk.ts';
+import { ImageError, throwIfInterrupted } from '../model/error.ts';
 import { FileType, type ImageNode, isDirectory, isRegular } from '../model/node.ts';
 import { BlobReader } from '../read/blob-reader.ts';
 import { type LoadedImage, loadImage } from '../read/load.ts';
-import { StreamOutput } from './output.ts';
 import { type Owners, readOwners } from './owners.ts';
-import { encodeTarEntry, TAR_END, type TarEntry } from './tar-write.ts';
+import { StreamOutput } from './stream-output.ts';
+import { encodeTarEntry, TAR_END, type TarEntryFields } from './tar-write.ts';
 
 /** What is unpacked, and where to. */
 export interface UnpackOptions {
@@ -137,7 +137,7 @@ class Unpacker {
     }
   }
 
-  #entryOf(node: ImageNode, linkOf: Buffer | null): TarEntry {
+  #entryOf(node: ImageNode, linkOf: Buffer | null): TarEntryFields {
     const type = linkOf === null ? this.#typeOf(node) : TarType.link;
     const special = type === TarType.character || type === TarType.block;
     if (type === TarType.symlink && node.target.includes(0)) this.#damaged(node, 'a link target with a NUL');
@@ -182,7 +182,7 @@ class Unpacker {
   }
 
   #report(): void {
-    if (this.#options.signal?.aborted) throw new ImageError('IMAGE_ABORTED', 'interrupted');
+    throwIfInterrupted(this.#options.signal);
     this.#options.onProgress?.({
       entries: this.#entries,
       bytes: this.#bytes,

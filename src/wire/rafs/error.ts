@@ -1,7 +1,7 @@
 import { CodedError } from '../../lib/coded-error.ts';
 
 /** Why a bootstrap was refused; stable across releases. */
-export type RafsErrorCode =
+type RafsErrorCode =
   | 'RAFS_NOT_A_BOOTSTRAP'
   | 'RAFS_TOO_LARGE'
   | 'RAFS_BAD_SUPERBLOCK'
@@ -14,6 +14,12 @@ export type RafsErrorCode =
 export class RafsError extends CodedError<RafsErrorCode> {}
 
 /** Throws a RafsError `field = value: rule` unless `ok`. */
-export function check(ok: boolean, code: RafsErrorCode, field: string, value: unknown, rule: string): void {
+export function checkRafs(
+  ok: boolean,
+  code: RafsErrorCode,
+  field: string,
+  value: unknown,
+  rule: string,
+): void {
   if (!ok) throw new RafsError(code, `${field} = ${String(value)}: ${rule}`);
 }

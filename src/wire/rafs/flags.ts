@@ -1,4 +1,4 @@
-import { check } from './error.ts';
+import { checkRafs } from './error.ts';
 
 /** Chunk sizes a superblock may name. */
 export const CHUNK_SIZE_MIN = 0x1000;
@@ -68,7 +68,7 @@ export type Digester = (typeof digesters)[number];
 /** Refuses unknown superblock flags: they change the meaning of what follows. `hi` are bits 32…63. */
 export function checkSuperFlags(lo: number, hi: number): void {
   const unknown = (lo & ~ACCEPTED_BITS) >>> 0;
-  check(
+  checkRafs(
     unknown === 0 && hi === 0,
     'RAFS_BAD_FLAGS',
     'flags',
@@ -79,14 +79,20 @@ export function checkSuperFlags(lo: number, hi: number): void {
 
 /** v6 demands exactly one compressor and one digester bit. */
 export function checkSingleAlgorithms(flags: number): void {
-  check(
+  checkRafs(
     oneBit(flags & COMPRESSOR_BITS),
     'RAFS_BAD_FLAGS',
     'flags',
     hex(0, flags),
     'exactly one compressor bit',
   );
-  check(oneBit(flags & DIGESTER_BITS), 'RAFS_BAD_FLAGS', 'flags', hex(0, flags), 'exactly one digester bit');
+  checkRafs(
+    oneBit(flags & DIGESTER_BITS),
+    'RAFS_BAD_FLAGS',
+    'flags',
+    hex(0, flags),
+    'exactly one digester bit',
+  );
 }
 
 /** Compressor of an image; lz4_block where no bit says it. */

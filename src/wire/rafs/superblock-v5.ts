@@ -1,6 +1,6 @@
 import { decodeBlobId } from './blob-id.ts';
 import { isPowerOfTwo, readU64 } from './bytes.ts';
-import { check } from './error.ts';
+import { checkRafs } from './error.ts';
 import { CHUNK_SIZE_MAX, CHUNK_SIZE_MIN, checkSuperFlags } from './flags.ts';
 
 /** RAFS v5 superblock, the first 8192 bytes of the bootstrap. rafs/src/metadata/layout/v5.rs. */
@@ -74,13 +74,13 @@ export function decodeSuperblockV5(view: DataView): DecodedSuperblockV5 {
   const S = SuperblockV5;
   const bad = 'RAFS_BAD_SUPERBLOCK';
   const length = view.byteLength;
-  check(length > S.size, bad, 'bootstrap size', length, `more than ${S.size} bytes`);
-  check(length % 8 === 0, bad, 'bootstrap size', length, 'a multiple of 8');
+  checkRafs(length > S.size, bad, 'bootstrap size', length, `more than ${S.size} bytes`);
+  checkRafs(length % 8 === 0, bad, 'bootstrap size', length, 'a multiple of 8');
   const superblockSize = view.getUint32(S.superblockSize, true);
-  check(superblockSize === S.size, bad, 'sb_size', superblockSize, `must be ${S.size}`);
+  checkRafs(superblockSize === S.size, bad, 'sb_size', superblockSize, `must be ${S.size}`);
   const chunkSize = view.getUint32(S.chunkSize, true);
   const sizeOk = isPowerOfTwo(chunkSize) && chunkSize >= CHUNK_SIZE_MIN && chunkSize <= CHUNK_SIZE_MAX;
-  check(sizeOk, bad, 'block_size', chunkSize, 'a power of two from 4096 to 16 MiB');
+  checkRafs(sizeOk, bad, 'block_size', chunkSize, 'a power of two from 4096 to 16 MiB');
   checkSuperFlags(view.getUint32(S.flags, true), view.getUint32(S.flags + 4, true));
   const sb: DecodedSuperblockV5 = {
     chunkSize,
@@ -95,8 +95,8 @@ export function decodeSuperblockV5(view: DataView): DecodedSuperblockV5 {
     extBlobTableOffset: readU64(view, S.extBlobTableOffset),
     extBlobTableEntries: view.getUint32(S.extBlobTableEntries, true),
   };
-  check(sb.inodeTableEntries > 0, bad, 'inode_table_entries', 0, 'the root has an entry');
-  check(
+  checkRafs(sb.inodeTableEntries > 0, bad, 'inode_table_entries', 0, 'the root has an entry');
+  checkRafs(
     sb.inodesCount <= sb.inodeTableEntries,
     bad,
     'inodes_count',
@@ -139,16 +139,22 @@ export interface Table {
 /** Refuses tables that are misaligned, outside [from, to) or overlapping. */
 export function checkDisjoint(tables: readonly Table[], from: number, to: number, alignment: number): void {
   for (const { field, start, size } of tables) {
-    check(start % alignment === 0, 'RAFS_BAD_TABLE', `${field} offset`, start, `a multiple of ${alignment}`);
+    checkRafs(
+      start % alignment === 0,
+      'RAFS_BAD_TABLE',
+      `${field} offset`,
+      start,
+      `a multiple of ${alignment}`,
+    );
     const inside = start >= from && start <= to && size <= to - start;
-    check(inside, 'RAFS_BAD_TABLE', field, `${start}+${size}`, `inside ${from}…${to}`);
+    checkRafs(inside, 'RAFS_BAD_TABLE', field, `${start}+${size}`, `inside ${from}…${to}`);
   }
   const sorted = tables.filter((table) => table.size > 0).sort((a, b) => a.start - b.start);
   for (let i = 1; i < sorted.length; i++) {
     const previous = sorted[i - 1]!;
     const { field, start } = sorted[i]!;
     const apart = previous.start + previous.size <= start;
-    check(
+    checkRafs(
       apart,
       'RAFS_BAD_TABLE',
       `${field} offset`,
@@ -168,10 +174,10 @@ export function decodeBlobsV5(view: DataView, sb: DecodedSuperblockV5): BlobV5[]
     const nul = bytes.indexOf(0, at + 8);
     const end = nul < 0 ? bytes.length : nul;
     const field = `blob_table[${blobs.length}].blob_id`;
-    check(blobs.length < 255, 'RAFS_BAD_BLOB', 'blob_table rows', blobs.length + 1, 'at most 255');
+    checkRafs(blobs.length < 255, 'RAFS_BAD_BLOB', 'blob_table rows', blobs.length + 1, 'at most 255');
     if (extended) {
       const rule = `one for each blob (${blobs.length + 1})`;
-      check(
+      checkRafs(
         blobs.length < sb.extBlobTableEntries,
         'RAFS_BAD_BLOB',
         'extended_blob_table_entries',

@@ -1,6 +1,6 @@
 import { decodeBlobId } from './blob-id.ts';
 import { isPowerOfTwo, readU64 } from './bytes.ts';
-import { check } from './error.ts';
+import { checkRafs } from './error.ts';
 import {
   BLOB_FEATURES_KNOWN,
   BlobFeature,
@@ -144,7 +144,7 @@ export function isSuperblockV6(view: DataView): boolean {
 /** Decodes and checks both superblocks; `view` spans the whole bootstrap. Throws RafsError. */
 export function decodeSuperblockV6(view: DataView): DecodedSuperblockV6 {
   const length = view.byteLength;
-  check(
+  checkRafs(
     length >= 4096 && length % 512 === 0,
     'RAFS_BAD_SUPERBLOCK',
     'bootstrap size',
@@ -156,9 +156,9 @@ export function decodeSuperblockV6(view: DataView): DecodedSuperblockV6 {
   const tarfs = (extension.flags & SuperFlag.tarfs) !== 0;
   const bits = view.getUint8(SuperblockV6.base + SuperblockV6.blockBits);
   const rule = tarfs ? '9 in an image with the TARFS flag' : '12';
-  check(bits === (tarfs ? 9 : 12), 'RAFS_BAD_SUPERBLOCK', 's_blkszbits', bits, rule);
+  checkRafs(bits === (tarfs ? 9 : 12), 'RAFS_BAD_SUPERBLOCK', 's_blkszbits', bits, rule);
   const blockSize = tarfs ? 512 : 4096;
-  check(
+  checkRafs(
     length % blockSize === 0,
     'RAFS_BAD_SUPERBLOCK',
     'bootstrap size',
@@ -166,7 +166,7 @@ export function decodeSuperblockV6(view: DataView): DecodedSuperblockV6 {
     `a multiple of ${blockSize}`,
   );
   const metaEnd = erofs.metaBlockAddress * blockSize;
-  check(
+  checkRafs(
     metaEnd < length,
     'RAFS_BAD_SUPERBLOCK',
     's_meta_blkaddr',
@@ -185,28 +185,28 @@ function decodeErofs(
   const bad = 'RAFS_BAD_SUPERBLOCK';
   const u32 = (field: number) => view.getUint32(S.base + field, true);
   const u16 = (field: number) => view.getUint16(S.base + field, true);
-  check(u32(S.checksum) === 0, bad, 's_checksum', u32(S.checksum), 'must be 0');
+  checkRafs(u32(S.checksum) === 0, bad, 's_checksum', u32(S.checksum), 'must be 0');
   const compat = u32(S.featureCompat);
-  check((compat & COMPAT_RAFS_V6) !== 0, bad, 's_feature_compat', compat, 'must have the RAFS v6 bit');
+  checkRafs((compat & COMPAT_RAFS_V6) !== 0, bad, 's_feature_compat', compat, 'must have the RAFS v6 bit');
   const extSlots = view.getUint8(S.base + S.extSlots);
-  check(extSlots === 0, bad, 's_extslots', extSlots, 'must be 0');
-  check(
+  checkRafs(extSlots === 0, bad, 's_extslots', extSlots, 'must be 0');
+  checkRafs(
     u32(S.xattrBlockAddress) === 0,
     bad,
     's_xattr_blkaddr',
     u32(S.xattrBlockAddress),
     'must be 0: no shared xattrs',
   );
-  check(
+  checkRafs(
     u32(S.featureIncompat) === INCOMPAT_V6,
     bad,
     's_feature_incompat',
     u32(S.featureIncompat),
     'must be chunked files and device table',
   );
-  check(u16(S.union) === 0, bad, 's_u', u16(S.union), 'must be 0: no compression');
+  checkRafs(u16(S.union) === 0, bad, 's_u', u16(S.union), 'must be 0: no compression');
   const slot = u16(S.deviceTableSlot);
-  check(
+  checkRafs(
     slot * DeviceV6.size === DeviceV6.base,
     bad,
     's_devt_slotoff',
@@ -214,10 +214,10 @@ function decodeErofs(
     `must be ${DeviceV6.base / DeviceV6.size}`,
   );
   const inos = readU64(view, S.base + S.inos);
-  check(inos > 0, bad, 's_inos', inos, 'must not be 0');
+  checkRafs(inos > 0, bad, 's_inos', inos, 'must not be 0');
   const extraDevices = u16(S.extraDevices);
   const blocks = u32(S.blocks);
-  check(
+  checkRafs(
     extraDevices > 0 || blocks === 0 || blocks === 4096,
     bad,
     's_blocks',
@@ -225,7 +225,7 @@ function decodeErofs(
     '0 or 4096 without devices',
   );
   const rootNid = u16(S.rootNid);
-  check(rootNid > 0, bad, 's_root_nid', rootNid, 'must not be 0');
+  checkRafs(rootNid > 0, bad, 's_root_nid', rootNid, 'must not be 0');
   return { rootNid, inos, blocks, metaBlockAddress: u32(S.metaBlockAddress), extraDevices };
 }
 
@@ -241,7 +241,7 @@ function decodeExtension(view: DataView): Extension {
   checkSingleAlgorithms(flags);
   const chunkSize = view.getUint32(E.base + E.chunkSize, true);
   const ok = isPowerOfTwo(chunkSize) && chunkSize >= CHUNK_SIZE_MIN && chunkSize <= CHUNK_SIZE_MAX;
-  check(ok, 'RAFS_BAD_SUPERBLOCK', 's_chunk_size', chunkSize, 'a power of two from 4096 to 16 MiB');
+  checkRafs(ok, 'RAFS_BAD_SUPERBLOCK', 's_chunk_size', chunkSize, 'a power of two from 4096 to 16 MiB');
   return {
     flags,
     chunkSize,
@@ -257,23 +257,23 @@ function decodeExtension(view: DataView): Extension {
 function checkTables(sb: DecodedSuperblockV6, length: number): void {
   const rows = sb.blobTableSize / BlobRowV6.size;
   const bad = 'RAFS_BAD_TABLE';
-  check(
+  checkRafs(
     Number.isInteger(rows),
     bad,
     's_blob_table_size',
     sb.blobTableSize,
     `a multiple of ${BlobRowV6.size}`,
   );
-  check(
+  checkRafs(
     rows === sb.extraDevices,
     bad,
     's_extra_devices',
     sb.extraDevices,
     `one device for each blob (${rows})`,
   );
-  check(rows < 255, bad, 's_blob_table_size', sb.blobTableSize, 'fewer than 255 blobs');
-  check(sb.chunkTableSize % 80 === 0, bad, 's_chunk_table_size', sb.chunkTableSize, 'a multiple of 80');
-  check(
+  checkRafs(rows < 255, bad, 's_blob_table_size', sb.blobTableSize, 'fewer than 255 blobs');
+  checkRafs(sb.chunkTableSize % 80 === 0, bad, 's_chunk_table_size', sb.chunkTableSize, 'a multiple of 80');
+  checkRafs(
     sb.prefetchTableSize % 4 === 0,
     bad,
     's_prefetch_table_size',
@@ -281,14 +281,20 @@ function checkTables(sb: DecodedSuperblockV6, length: number): void {
     'a multiple of 4',
   );
   const devicesEnd = DeviceV6.base + sb.extraDevices * DeviceV6.size;
-  check(devicesEnd <= length, bad, 's_extra_devices', sb.extraDevices, 'device table inside the bootstrap');
+  checkRafs(
+    devicesEnd <= length,
+    bad,
+    's_extra_devices',
+    sb.extraDevices,
+    'device table inside the bootstrap',
+  );
   const paged: Table[] = [];
   if (sb.blobTableSize > 0)
     paged.push({ field: 'blob_table', start: sb.blobTableOffset, size: sb.blobTableSize });
   if (sb.chunkTableSize > 0)
     paged.push({ field: 'chunk_table', start: sb.chunkTableOffset, size: sb.chunkTableSize });
   for (const { field, start } of paged)
-    check(start % 4096 === 0, bad, `${field} offset`, start, 'a multiple of 4096');
+    checkRafs(start % 4096 === 0, bad, `${field} offset`, start, 'a multiple of 4096');
   const tables = [...paged];
   if (sb.prefetchTableSize > 0) {
     tables.push({ field: 'prefetch_table', start: sb.prefetchTableOffset, size: sb.prefetchTableSize });
@@ -304,8 +310,8 @@ export function decodeDevices(view: DataView, sb: DecodedSuperblockV6): DeviceSl
     const at = DeviceV6.base + i * DeviceV6.size;
     const blobId = decodeBlobId(bytes(view, at + DeviceV6.blobId, 64), `device[${i}].blob_id`);
     const blocks = view.getUint32(at + DeviceV6.blocks, true);
-    check(blocks > 0, 'RAFS_BAD_BLOB', `device[${i}].blocks`, blocks, 'must not be 0');
-    check(!seen.has(blobId), 'RAFS_BAD_BLOB', `device[${i}].blob_id`, blobId, 'must be unique');
+    checkRafs(blocks > 0, 'RAFS_BAD_BLOB', `device[${i}].blocks`, blocks, 'must not be 0');
+    checkRafs(!seen.has(blobId), 'RAFS_BAD_BLOB', `device[${i}].blob_id`, blobId, 'must be unique');
     seen.add(blobId);
     devices.push({
       blobId,
@@ -323,9 +329,9 @@ export function decodeBlobsV6(view: DataView, sb: DecodedSuperblockV6): BlobV6[]
     const at = sb.blobTableOffset + i * BlobRowV6.size;
     const blob = decodeBlob(view, at, i);
     const index = view.getUint32(at + BlobRowV6.blobIndex, true);
-    check(index === i, 'RAFS_BAD_BLOB', `blob[${i}].blob_index`, index, 'its position in the table');
+    checkRafs(index === i, 'RAFS_BAD_BLOB', `blob[${i}].blob_index`, index, 'its position in the table');
     const chunkSize = view.getUint32(at + BlobRowV6.chunkSize, true);
-    check(
+    checkRafs(
       chunkSize === sb.chunkSize,
       'RAFS_BAD_BLOB',
       `blob[${i}].chunk_size`,
@@ -368,16 +374,22 @@ function decodeBlob(view: DataView, at: number, i: number): BlobV6 {
 
 function checkBlob(blob: BlobV6, name: string, tarfs: boolean): void {
   const bad = 'RAFS_BAD_BLOB';
-  check(blob.chunkCount <= CHUNKS_PER_BLOB_MAX, bad, `${name}.chunk_count`, blob.chunkCount, 'at most 2^24');
-  check(
+  checkRafs(
+    blob.chunkCount <= CHUNKS_PER_BLOB_MAX,
+    bad,
+    `${name}.chunk_count`,
+    blob.chunkCount,
+    'at most 2^24',
+  );
+  checkRafs(
     blob.compressor < compressors.length,
     bad,
     `${name}.compressor`,
     blob.compressor,
     'a known compressor',
   );
-  check(blob.digester < digesters.length, bad, `${name}.digester`, blob.digester, 'a known digester');
-  check(
+  checkRafs(blob.digester < digesters.length, bad, `${name}.digester`, blob.digester, 'a known digester');
+  checkRafs(
     blob.ciCompressor < compressors.length,
     bad,
     `${name}.ci_compressor`,
@@ -385,9 +397,15 @@ function checkBlob(blob: BlobV6, name: string, tarfs: boolean): void {
     'a known compressor',
   );
   const unknown = (blob.features & ~BLOB_FEATURES_KNOWN) >>> 0;
-  check(unknown === 0, bad, `${name}.features`, blob.features, `unknown bits 0x${unknown.toString(16)}`);
-  check(blob.compressedSize <= 2 ** 40, bad, `${name}.compressed_size`, blob.compressedSize, 'at most 2^40');
-  check(
+  checkRafs(unknown === 0, bad, `${name}.features`, blob.features, `unknown bits 0x${unknown.toString(16)}`);
+  checkRafs(
+    blob.compressedSize <= 2 ** 40,
+    bad,
+    `${name}.compressed_size`,
+    blob.compressedSize,
+    'at most 2^40',
+  );
+  checkRafs(
     blob.uncompressedSize <= 2 ** 44,
     bad,
     `${name}.uncompressed_size`,
@@ -395,7 +413,7 @@ function checkBlob(blob: BlobV6, name: string, tarfs: boolean): void {
     'at most 2^44',
   );
   const aligned = (blob.features & BlobFeature.aligned) !== 0;
-  check(
+  checkRafs(
     aligned !== tarfs,
     bad,
     `${name}.features`,
@@ -403,8 +421,8 @@ function checkBlob(blob: BlobV6, name: string, tarfs: boolean): void {
     tarfs ? 'tarfs has no ALIGNED' : 'ALIGNED must be set',
   );
   const encrypted = (blob.features & BlobFeature.encrypted) !== 0;
-  check(blob.cipher <= 1, bad, `${name}.cipher`, blob.cipher, 'none or AES-128-XTS');
-  check(
+  checkRafs(blob.cipher <= 1, bad, `${name}.cipher`, blob.cipher, 'none or AES-128-XTS');
+  checkRafs(
     !encrypted || blob.cipher === 1,
     bad,
     `${name}.cipher`,
@@ -418,9 +436,9 @@ function checkChunkInfo(blob: BlobV6, name: string, tarfs: boolean): void {
   const bad = 'RAFS_BAD_BLOB';
   const { features, chunkCount, ciUncompressedSize } = blob;
   const end = blob.ciOffset + blob.ciCompressedSize;
-  check(end < 2 ** 53, bad, `${name}.ci_offset`, blob.ciOffset, 'offset and size below 2^53');
+  checkRafs(end < 2 ** 53, bad, `${name}.ci_offset`, blob.ciOffset, 'offset and size below 2^53');
   const shrinks = blob.ciCompressedSize <= ciUncompressedSize;
-  check(
+  checkRafs(
     shrinks,
     bad,
     `${name}.ci_compressed_size`,
@@ -432,12 +450,18 @@ function checkChunkInfo(blob: BlobV6, name: string, tarfs: boolean): void {
   if (features & BlobFeature.chunkInfoV2) {
     const least = 24 * chunkCount;
     const ok = withContexts ? ciUncompressedSize >= least : ciUncompressedSize === least;
-    check(ok, bad, field, ciUncompressedSize, `24 bytes for each of ${chunkCount} chunks`);
+    checkRafs(ok, bad, field, ciUncompressedSize, `24 bytes for each of ${chunkCount} chunks`);
     return;
   }
-  check(!withContexts, bad, `${name}.features`, features, 'batch, zran and encryption need CHUNK_INFO_V2');
+  checkRafs(
+    !withContexts,
+    bad,
+    `${name}.features`,
+    features,
+    'batch, zran and encryption need CHUNK_INFO_V2',
+  );
   if (tarfs || features & BlobFeature.chunkDictGenerated) return;
-  check(
+  checkRafs(
     ciUncompressedSize === 16 * chunkCount,
     bad,
     field,

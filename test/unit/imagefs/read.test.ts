@@ -5,7 +5,7 @@ import { describe, expect, it } from 'vitest';
 import type { BlobView, ChunkFetcher, ChunkRef } from '../../../src/blob/view.ts';
 import { Attr, Entry, PENDING } from '../../../src/fuse/filesystem.ts';
 import type { RafsFileSystem } from '../../../src/imagefs/filesystem.ts';
-import { openBootstrap } from '../../../src/rafs/bootstrap.ts';
+import { openBootstrap } from '../../../src/rafs/open-bootstrap.ts';
 import {
   bootstrapBytes,
   emptyViews,

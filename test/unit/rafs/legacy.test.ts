@@ -1,7 +1,7 @@
 import { expect, it } from 'vitest';
 import type { ChunkRef } from '../../../src/blob/view.ts';
 import { PENDING } from '../../../src/fuse/filesystem.ts';
-import { openBootstrap } from '../../../src/rafs/bootstrap.ts';
+import { openBootstrap } from '../../../src/rafs/open-bootstrap.ts';
 import { ChunkRecordLayout } from '../../../src/wire/rafs/chunk.ts';
 import { InodeV5, recordBytesV5 } from '../../../src/wire/rafs/inode-v5.ts';
 import { SuperblockV5 } from '../../../src/wire/rafs/superblock-v5.ts';

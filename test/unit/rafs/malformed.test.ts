@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import { Attr, Entry } from '../../../src/fuse/filesystem.ts';
 import type { RafsFileSystem } from '../../../src/imagefs/filesystem.ts';
-import { openBootstrap } from '../../../src/rafs/bootstrap.ts';
+import { openBootstrap } from '../../../src/rafs/open-bootstrap.ts';
 import { InodeV5 } from '../../../src/wire/rafs/inode-v5.ts';
 import { ExtendedInode } from '../../../src/wire/rafs/inode-v6.ts';
 import { bootstrapBytes, FIXTURES, list, openFileSystem } from '../../support/rafs-fixtures.ts';

@@ -1,8 +1,5 @@
-import type { Progress } from '../../create/create.ts';
-import type { ImageNode } from '../../model/node.ts';
-import type { Turns } from '../../model/turns.ts';
+import type { Turns } from '../../../lib/turns.ts';
 import { type ByteSource, recognizeGzip } from '../tar/byte-source.ts';
-import { type FileStore, readTar } from '../tar/tar-source.ts';
 import { GzipSource } from './gzip-source.ts';
 import { type ArchiveSource, PlainSource } from './plain-source.ts';
 
@@ -15,32 +12,4 @@ export async function openArchive(source: ByteSource, turns: Turns): Promise<Arc
     source.close();
     throw error;
   }
-}
-
-/** What reading an archive takes from a build's options. */
-export interface ReadOptions {
-  readonly explicitUidGid: boolean;
-  readonly onProgress?: ((progress: Progress) => void) | undefined;
-}
-
-/** Reads the whole archive: the tree, not numbered yet, whose files `store` has seen. */
-export async function readArchive(
-  source: ArchiveSource,
-  store: FileStore,
-  options: ReadOptions,
-  progress: Progress,
-  turns: Turns,
-): Promise<ImageNode> {
-  const onEntry = (): Promise<void> | undefined => {
-    progress.entries++;
-    options.onProgress?.(progress);
-    return turns.next();
-  };
-  const root = await readTar(source, {
-    explicitUidGid: options.explicitUidGid,
-    onEntry,
-    chunker: () => store,
-  });
-  turns.check();
-  return root;
 }

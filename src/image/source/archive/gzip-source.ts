@@ -1,8 +1,8 @@
 import { createHash } from 'node:crypto';
+import type { Turns } from '../../../lib/turns.ts';
 import { GzipReport } from '../../../native/addon.ts';
 import { addon } from '../../../native/index.ts';
 import { ImageError } from '../../model/error.ts';
-import type { Turns } from '../../model/turns.ts';
 import type { ByteSource } from '../tar/byte-source.ts';
 import type { ArchiveSource } from './plain-source.ts';
 

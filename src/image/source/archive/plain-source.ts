@@ -1,5 +1,5 @@
 import { createHash } from 'node:crypto';
-import type { Turns } from '../../model/turns.ts';
+import type { Turns } from '../../../lib/turns.ts';
 import type { ByteSource } from '../tar/byte-source.ts';
 
 /** Bytes handed out at most at a time: the reader gets to stop anywhere. */

@@ -1,7 +1,7 @@
 import { z } from 'zod';
 import { TarType } from '../../../wire/tar.ts';
 import { ImageError, reason } from '../../model/error.ts';
-import type { TarEntry } from '../tar/reader.ts';
+import type { TarMember } from '../tar/reader.ts';
 
 /**
  * The table of contents of an eStargz layer, `stargz.index.json` at its end (containerd/stargz-snapshotter, docs/estargz.md).
@@ -101,8 +101,8 @@ const types: Readonly<Record<string, string>> = {
   fifo: TarType.fifo,
 };
 
-/** An entry as a tar has it. `chunk` entries have no file of their own. */
-export function tarEntryOf(entry: StargzEntry): TarEntry {
+/** An entry as the member of a tar. `chunk` entries have no file of their own. */
+export function tarMemberOf(entry: StargzEntry): TarMember {
   const xattrs = Object.entries(entry.xattrs).map(([name, value]) => ({
     name: Buffer.from(name),
     value: Buffer.from(value, 'base64'),

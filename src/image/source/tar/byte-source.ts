@@ -2,7 +2,7 @@ import { closeSync, constants, fstatSync, openSync, read, readSync } from 'node:
 import { Socket } from 'node:net';
 import { isatty } from 'node:tty';
 import { createGunzip } from 'node:zlib';
-import { ImageError, reason } from '../../model/error.ts';
+import { ImageError, interrupted, reason } from '../../model/error.ts';
 
 /** Bytes from first to last, once. */
 export interface ByteSource {
@@ -107,7 +107,7 @@ class PipeSource implements ByteSource {
   readonly #iterator: AsyncIterator<Buffer>;
   readonly #signal: AbortSignal | undefined;
   readonly #abort = (): void => {
-    this.#socket.destroy(new ImageError('IMAGE_ABORTED', 'interrupted'));
+    this.#socket.destroy(interrupted());
   };
 
   constructor(fd: number, name: string, signal: AbortSignal | undefined) {

@@ -22,7 +22,7 @@ import type { ByteSource } from './byte-source.ts';
 import { checkRegions, paxSparseOf, SPARSE_REGIONS_MAX, SparseMapParser } from './sparse.ts';
 
 /** A member of an archive with what its extended headers say applied. */
-export interface TarEntry {
+export interface TarMember {
   /** One of the first seven TarType: contiguous and sparse files are regular, GNU's directories directories. */
   readonly type: string;
   /** As in the archive: raw bytes, perhaps absolute, with `.` or `..`, or ending in a slash. */
@@ -94,7 +94,7 @@ export class TarReader {
   }
 
   /** The next entry; null at the end of the source. */
-  async next(): Promise<TarEntry | null> {
+  async next(): Promise<TarMember | null> {
     const extensions: Extensions = { longName: null, longLink: null, pax: null };
     for (;;) {
       await this.#skip(this.#left + this.#padding);
@@ -221,7 +221,7 @@ export class TarReader {
       throw new TarError('TAR_TOO_LARGE', `global pax headers of more than ${EXTENDED_HEADER_MAX} bytes`);
   }
 
-  async #entry(header: TarHeader, extensions: Extensions): Promise<TarEntry> {
+  async #entry(header: TarHeader, extensions: Extensions): Promise<TarMember> {
     const headerOffset = this.#position - TAR_BLOCK;
     const local = extensions.pax ?? [];
     const records = new Map(this.#globals);
@@ -269,7 +269,7 @@ export class TarReader {
     type: string,
     size: number,
     sparse: ReturnType<typeof paxSparseOf>,
-  ): Promise<Pick<TarEntry, 'size' | 'regions' | 'dataOffset' | 'storedSize'>> {
+  ): Promise<Pick<TarMember, 'size' | 'regions' | 'dataOffset' | 'storedSize'>> {
     this.#left = hasData(header.type, type) ? size : 0;
     this.#padding = tarPadding(this.#left);
     this.#regions = null;

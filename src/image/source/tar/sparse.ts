@@ -10,7 +10,7 @@ import {
 export const SPARSE_REGIONS_MAX: number = 1 << 18;
 
 /** How a pax header says that its file is sparse (GNU tar's manual, "Sparse Formats"). */
-export interface PaxSparse {
+interface PaxSparse {
   /** Size of the file, holes included. */
   readonly realSize: number;
   /** The file's name, where the header has a substitute for readers that do not know sparse files. */

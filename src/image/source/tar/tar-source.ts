@@ -1,5 +1,4 @@
 import { TarError } from '../../../wire/tar.ts';
-import type { FileStream } from '../../blob/chunker.ts';
 import { ImageError } from '../../model/error.ts';
 import type { ImageNode } from '../../model/node.ts';
 import type { TreeContext, TreeSource } from '../tree-source.ts';
@@ -24,15 +23,10 @@ export function tarSource(path: Buffer): TreeSource {
   };
 }
 
-/** Who takes the data of a tar's files as it passes. */
-export interface FileStore {
-  addStream(node: ImageNode, stream: FileStream): Promise<void>;
-}
-
 /** What reading a tar needs of a build. */
-export type TarContext = Pick<TreeContext, 'explicitUidGid' | 'onEntry'> & { chunker(): FileStore };
+type TarContext = Pick<TreeContext, 'explicitUidGid' | 'store' | 'onEntry'>;
 
-/** The tree of a plain tar, whose data goes to `context.chunker()`. Reads `source` to its end. Rejects with ImageError. */
+/** The tree of a plain tar, whose data goes to `context.store()`. Reads `source` to its end. Rejects with ImageError. */
 export async function readTar(source: ByteSource, context: TarContext): Promise<ImageNode> {
   try {
     const reader = new TarReader(source);
@@ -41,7 +35,7 @@ export async function readTar(source: ByteSource, context: TarContext): Promise<
       const turn = context.onEntry?.();
       if (turn !== undefined) await turn;
       const node = tree.add(entry);
-      if (node !== null && entry.size > 0) await context.chunker().addStream(node, reader);
+      if (node !== null && entry.size > 0) await context.store().addStream(node, reader);
     }
     return tree.finish();
   } catch (error) {

@@ -5,7 +5,7 @@ import { TarType } from '../../../wire/tar.ts';
 import { ImageError } from '../../model/error.ts';
 import { FileType, type ImageNode, isDirectory, isRegular, newNode } from '../../model/node.ts';
 import { checkXattrs } from '../../model/xattr-rules.ts';
-import type { TarEntry } from './reader.ts';
+import type { TarMember } from './reader.ts';
 import { Slabs } from './slabs.ts';
 
 /** Linux' PATH_MAX: longer paths and targets no program can use. It bounds the depth of the tree, too. */
@@ -62,7 +62,7 @@ export class TarTree {
   }
 
   /** Adds an entry; its node, or null for what is no part of the image. Chunks of a link's target must be set before. */
-  add(entry: TarEntry): ImageNode | null {
+  add(entry: TarMember): ImageNode | null {
     const parts = this.#partsOf(entry.name, 'path');
     if (parts.length === 1 && STARGZ_FILES.includes(parts[0]!)) return null;
     const path = this.#slabs.keep(Buffer.from(`/${parts.join('/')}`, 'latin1'));
@@ -109,7 +109,7 @@ export class TarTree {
     else parent.children.set(last, { node, children: null });
   }
 
-  #nodeOf(entry: TarEntry, name: Buffer, path: Buffer): ImageNode {
+  #nodeOf(entry: TarMember, name: Buffer, path: Buffer): ImageNode {
     const type = fileTypes[entry.type];
     if (type === undefined) throw this.#bad(path, `unknown type of entry ${entry.type}`);
     if (entry.uid > U32_MAX || entry.gid > U32_MAX)
@@ -152,7 +152,7 @@ export class TarTree {
   }
 
   /** The file that a hard link names: one of this archive, before it. */
-  #linked(entry: TarEntry, path: Buffer): ImageNode {
+  #linked(entry: TarMember, path: Buffer): ImageNode {
     let slot: Slot | undefined = this.#root;
     for (const part of this.#partsOf(entry.linkName, 'hard link target')) slot = slot?.children?.get(part);
     const rule = `hard link to ${entry.linkName}, which`;
@@ -161,7 +161,7 @@ export class TarTree {
     return slot.node;
   }
 
-  #xattrsOf(entry: TarEntry, path: Buffer): readonly Xattr[] {
+  #xattrsOf(entry: TarMember, path: Buffer): readonly Xattr[] {
     if (entry.xattrs.length === 0) return NO_XATTRS;
     checkXattrs(`${this.#archive}: ${path}`, entry.xattrs);
     return entry.xattrs.map(({ name, value }) => {
@@ -170,14 +170,14 @@ export class TarTree {
     });
   }
 
-  #symlinkTarget({ linkName }: TarEntry, path: Buffer): Buffer {
+  #symlinkTarget({ linkName }: TarMember, path: Buffer): Buffer {
     if (linkName.length === 0) throw this.#bad(path, 'symbolic link without a target');
     if (linkName.length > PATH_BYTES_MAX)
       throw this.#bad(path, `symbolic link to a target of more than ${PATH_BYTES_MAX} bytes`);
     return this.#slabs.keep(linkName);
   }
 
-  #rdevOf({ type, devMajor, devMinor }: TarEntry, path: Buffer): number {
+  #rdevOf({ type, devMajor, devMinor }: TarMember, path: Buffer): number {
     if (type === TarType.fifo) return 0;
     if (type !== TarType.character && type !== TarType.block) return NO_DEVICE;
     if (devMajor > MAJOR_MAX || devMinor > MINOR_MAX)

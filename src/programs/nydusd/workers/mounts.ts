@@ -1,8 +1,8 @@
 import type { ChunkFetcher } from '../../../blob/view.ts';
 import { RafsFileSystem } from '../../../imagefs/filesystem.ts';
 import type { Addon } from '../../../native/addon.ts';
-import { openBootstrap } from '../../../rafs/bootstrap.ts';
 import { mapBootstrap } from '../../../rafs/memfd.ts';
+import { openBootstrap } from '../../../rafs/open-bootstrap.ts';
 import type { FromWorker, MountSpec } from './messages.ts';
 
 /** A mount on a worker. */

@@ -1,7 +1,7 @@
 import { describe, expect, test } from 'vitest';
 import { checkImage } from '../../../../src/image/check/check.ts';
 import { imageOf, walkTree } from '../../../../src/image/read/tree-walk.ts';
-import { openBootstrap } from '../../../../src/rafs/bootstrap.ts';
+import { openBootstrap } from '../../../../src/rafs/open-bootstrap.ts';
 import { ChunkRecordLayout } from '../../../../src/wire/rafs/chunk.ts';
 import { InodeV5 } from '../../../../src/wire/rafs/inode-v5.ts';
 import { ExtendedInode } from '../../../../src/wire/rafs/inode-v6.ts';

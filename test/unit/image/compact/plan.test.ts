@@ -1,7 +1,7 @@
 import { describe, expect, test } from 'vitest';
-import type { StoredChunk } from '../../../../src/image/blob/chunker.ts';
 import { type CompactInput, type CompactRules, planCompaction } from '../../../../src/image/compact/plan.ts';
 import { type ImageBlob, PLAIN_BLOB } from '../../../../src/image/model/blob.ts';
+import type { StoredChunk } from '../../../../src/image/model/chunk.ts';
 import { assignInodes, FileType, newNode } from '../../../../src/image/model/node.ts';
 
 const RULES: CompactRules = { minUsedPercent: 0, compactBlobSize: 0, maxCompactSize: 1000 };

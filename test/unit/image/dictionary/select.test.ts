@@ -1,10 +1,6 @@
 import { describe, expect, test } from 'vitest';
-import {
-  type ChunkRow,
-  selectChunks,
-  smoothed,
-  splitVersions,
-} from '../../../../src/image/dictionary/select.ts';
+import type { ChunkRow } from '../../../../src/image/dictionary/chunk-row.ts';
+import { selectChunks, smoothed, splitVersions } from '../../../../src/image/dictionary/select.ts';
 
 function row(image: string, version: string, digest: string, more: Partial<ChunkRow> = {}): ChunkRow {
   return {

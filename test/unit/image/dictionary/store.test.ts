@@ -3,7 +3,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { DatabaseSync } from 'node:sqlite';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import type { ChunkRow } from '../../../../src/image/dictionary/select.ts';
+import type { ChunkRow } from '../../../../src/image/dictionary/chunk-row.ts';
 import { type BlobRecord, ChunkStore, databasePath } from '../../../../src/image/dictionary/store.ts';
 
 let dir: string;

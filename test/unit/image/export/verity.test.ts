@@ -63,7 +63,7 @@ describe('hash trees', () => {
     await file.write(data, 0, data.length, 0);
     const place = { blockSize, dataBlocks: blocks, hashOffset };
     const hashed: number[] = [];
-    const digest = await writeVerity(file, place, (bytes) => {
+    const digest = await writeVerity(file.fd, place, (bytes) => {
       hashed.push(bytes);
     });
     expect(digest.toString('hex')).toBe(root.toString('hex'));
@@ -80,11 +80,11 @@ describe('hash trees', () => {
     await file.write(data, 0, data.length, 0);
     const place = { blockSize: 4096, dataBlocks: 1000, hashOffset: data.length };
     const stop = () => Promise.reject(new Error('enough'));
-    await expect(writeVerity(file, place, stop)).rejects.toThrow('enough');
+    await expect(writeVerity(file.fd, place, stop)).rejects.toThrow('enough');
   });
 
   test('data that ends early is an error', async () => {
     const place = { blockSize: 4096, dataBlocks: 10, hashOffset: 40_960 };
-    await expect(writeVerity(file, place)).rejects.toThrow('ends at 0');
+    await expect(writeVerity(file.fd, place)).rejects.toThrow('ends at 0');
   });
 });

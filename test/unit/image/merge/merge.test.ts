@@ -2,7 +2,7 @@ import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'n
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
-import type { BootstrapOptions } from '../../../../src/image/bootstrap/write-v6.ts';
+import type { BootstrapOptions } from '../../../../src/image/bootstrap/options.ts';
 import {
   type LayerBlob,
   type MergeOptions,

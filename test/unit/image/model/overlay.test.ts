@@ -1,7 +1,6 @@
 import { describe, expect, test } from 'vitest';
 import type { ImageNode } from '../../../../src/image/model/node.ts';
-import { dropWhiteouts, overlay } from '../../../../src/image/model/overlay.ts';
-import type { WhiteoutSpec } from '../../../../src/image/source/directory.ts';
+import { dropWhiteouts, overlay, type WhiteoutSpec } from '../../../../src/image/model/overlay.ts';
 import { device, directory, file, paths, xattr } from '../../../support/image-layers.ts';
 
 function merged(lower: ImageNode[], upper: ImageNode[], spec: WhiteoutSpec = 'oci'): string[] {

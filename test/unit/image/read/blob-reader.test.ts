@@ -3,7 +3,7 @@ import { copyFileSync, mkdtempSync, readFileSync, rmSync, truncateSync, writeFil
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
-import type { StoredChunk } from '../../../../src/image/blob/chunker.ts';
+import type { StoredChunk } from '../../../../src/image/model/chunk.ts';
 import { type ImageNode, inOrder, isRegular } from '../../../../src/image/model/node.ts';
 import { BlobReader } from '../../../../src/image/read/blob-reader.ts';
 import { type LoadedImage, loadImage } from '../../../../src/image/read/load.ts';

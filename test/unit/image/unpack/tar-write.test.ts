@@ -3,7 +3,7 @@ import { mkdtempSync, rmSync, statSync, truncateSync, writeFileSync } from 'node
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
-import { encodeTarEntry, TAR_END, type TarEntry } from '../../../../src/image/unpack/tar-write.ts';
+import { encodeTarEntry, TAR_END, type TarEntryFields } from '../../../../src/image/unpack/tar-write.ts';
 import { decodePaxRecords, decodeTarHeader, TAR_BLOCK, TarType } from '../../../../src/wire/tar.ts';
 
 let dir: string;
@@ -13,7 +13,7 @@ beforeEach(() => {
 });
 afterEach(() => rmSync(dir, { recursive: true, force: true }));
 
-function entry(changes: Partial<TarEntry> = {}): TarEntry {
+function entry(changes: Partial<TarEntryFields> = {}): TarEntryFields {
   return {
     type: TarType.regular,
     name: Buffer.from('a/file'),

@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { openBootstrap } from '../../../../src/rafs/bootstrap.ts';
+import { openBootstrap } from '../../../../src/rafs/open-bootstrap.ts';
 import { RafsError } from '../../../../src/wire/rafs/error.ts';
 import { SuperblockV5 } from '../../../../src/wire/rafs/superblock-v5.ts';
 import {

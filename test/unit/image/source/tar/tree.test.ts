@@ -12,7 +12,7 @@ async function treeOf(...parts: Buffer[]): Promise<{ root: ImageNode; data: Map<
     await stream.read(bytes);
     data.set(node, bytes.toString());
   };
-  const context = { explicitUidGid: true, chunker: () => ({ addStream }) };
+  const context = { explicitUidGid: true, store: () => ({ addStream }) };
   const root = await readTar(bytesSource(Buffer.concat([...parts, END])), context);
   return { root, data };
 }

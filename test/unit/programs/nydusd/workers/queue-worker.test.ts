@@ -7,8 +7,8 @@ import type { BlobView, ChunkAnswer, ChunkRequest } from '../../../../../src/blo
 import { Attr } from '../../../../../src/fuse/filesystem.ts';
 import type { MountSpec } from '../../../../../src/programs/nydusd/workers/messages.ts';
 import { WorkerPool } from '../../../../../src/programs/nydusd/workers/pool.ts';
-import { openBootstrap } from '../../../../../src/rafs/bootstrap.ts';
 import { sealBytes } from '../../../../../src/rafs/memfd.ts';
+import { openBootstrap } from '../../../../../src/rafs/open-bootstrap.ts';
 import { Opcode } from '../../../../../src/wire/fuse.ts';
 import { addon } from '../../../../support/addon.ts';
 import { fuseRequest } from '../../../../support/fake-channel.ts';
