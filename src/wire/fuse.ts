@@ -139,6 +139,9 @@ export const InitFlag = {
   initExt: 0x40000000,
 } as const;
 
+/** FOPEN_* flags of OPEN and OPENDIR replies. */
+export const OpenFlag = { keepCache: 2, cacheDir: 8 } as const;
+
 /** enum fuse_opcode: what is served or refused by name. */
 export const Opcode = {
   LOOKUP: 1,
