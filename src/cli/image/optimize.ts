@@ -3,7 +3,8 @@ import { Command, Option } from 'commander';
 import { outputJson } from '../../image/model/output-json.ts';
 import { readAccessList } from '../../image/optimize/list.ts';
 import { type OptimizeResult, optimize } from '../../image/optimize/optimize.ts';
-import { abortOnSignals, logFileOption, logLevelOption, mebibytes, say, version } from './common.ts';
+import { packageVersion } from '../../programs/common/version.ts';
+import { abortOnSignals, logFileOption, logLevelOption, mebibytes, say } from './common.ts';
 import { addBackendOptions, type BackendFlags, copySource, warn } from './copy-options.ts';
 import { bytesDone, endProgress, progressLine } from './progress.ts';
 
@@ -69,7 +70,7 @@ async function runOptimize(flags: OptimizeFlags, command: Command): Promise<void
     });
     const seconds = (performance.now() - started) / 1000;
     if (flags.outputJson !== undefined) {
-      const json = outputJson(version(), flags.outputBootstrap, result, result, seconds);
+      const json = outputJson(packageVersion, flags.outputBootstrap, result, result, seconds);
       writeFileSync(flags.outputJson, `${JSON.stringify(json, null, 2)}\n`);
     }
     endProgress();

@@ -5,12 +5,21 @@ import { flushCompileCache } from 'node:module';
 import { createApiServer } from '../../service/nydusd/http.ts';
 import { apiRoutes } from '../../service/nydusd/routes.ts';
 import { Log } from '../common/logging.ts';
-import { daemonVersion } from '../common/version.ts';
+import { packageVersion } from '../common/version.ts';
 import { DaemonControl } from './control.ts';
 import { EventLog } from './events.ts';
 import { LifeCycle } from './life-cycle.ts';
 import type { NydusdOptions } from './options.ts';
 import type { Machine } from './serving.ts';
+
+/** Fields that describe a Rust build tell what stands in their place. */
+const VERSION = {
+  package_ver: packageVersion,
+  git_commit: 'unknown',
+  build_time: 'unknown',
+  profile: 'release',
+  rustc: `node ${process.version}`,
+};
 
 /** When compiled code is kept for the next start: once this one has nothing better to do. */
 const COMPILE_CACHE_DELAY_MS = 1000;
@@ -20,6 +29,7 @@ const SHUTDOWN_TIMEOUT_MS = 1500;
 /** Runs until SIGTERM, SIGINT, the API's exit or a failure; answers the exit code. Throws when it cannot start. */
 export async function runNydusd(options: NydusdOptions): Promise<number> {
   const log = new Log({
+    program: 'nydusd',
     level: options.logLevel,
     file: options.logFile,
     rotationSizeMb: options.logRotationSizeMb,
@@ -39,7 +49,7 @@ export async function runNydusd(options: NydusdOptions): Promise<number> {
   ready.promise.catch(() => {});
   const control = new DaemonControl({
     id: options.id,
-    version: daemonVersion(),
+    version: VERSION,
     life,
     events,
     log,
