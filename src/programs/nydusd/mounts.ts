@@ -13,7 +13,7 @@ import { isSuperblockV5 } from '../../wire/rafs/superblock-v5.ts';
 import { isSuperblockV6 } from '../../wire/rafs/superblock-v6.ts';
 import type { Log } from '../common/logging.ts';
 import { BootstrapStore, type HeldBootstrap } from './bootstraps.ts';
-import { normalizeMountpoint } from './mount-path.ts';
+import { normaliseMountpoint } from './mount-path.ts';
 import type { BlobStorage, OpenBlobs } from './storage/storage.ts';
 import type { MountSpec } from './workers/messages.ts';
 
@@ -80,7 +80,7 @@ export class MountTable {
   /** By any spelling of the mountpoint; undefined also for what is no path. */
   find(mountpoint: string): Mount | undefined {
     if (!mountpoint.startsWith('/')) return undefined;
-    return this.#mounts.get(normalizeMountpoint(mountpoint));
+    return this.#mounts.get(normaliseMountpoint(mountpoint));
   }
 
   mount(request: MountRequest): Promise<void> {
@@ -133,7 +133,7 @@ export class MountTable {
   }
 
   async #at(mountpoint: string, job: (path: string) => Promise<void>): Promise<void> {
-    const path = normalizeMountpoint(mountpoint);
+    const path = normaliseMountpoint(mountpoint);
     await this.#queue.run(path, () => job(path));
   }
 
