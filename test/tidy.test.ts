@@ -79,6 +79,7 @@ const MAY_IMPORT: Record<string, readonly string[]> = {
     ...[
       'lib',
       'config',
+      'programs/common',
       'image/model',
       'image/source',
       'image/source/tar',

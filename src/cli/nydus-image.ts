@@ -1,7 +1,9 @@
 import { Command, CommanderError } from 'commander';
+import { ExitCode } from '../programs/common/exit-codes.ts';
+import { packageVersion } from '../programs/common/version.ts';
 import { checkCommand } from './image/check.ts';
 import { chunkdictCommand } from './image/chunkdict.ts';
-import { logFileOption, logLevelOption, version } from './image/common.ts';
+import { logFileOption, logLevelOption } from './image/common.ts';
 import { compactCommand } from './image/compact.ts';
 import { createCommand } from './image/create.ts';
 import { exportCommand } from './image/export.ts';
@@ -12,13 +14,10 @@ import { endProgress } from './image/progress.ts';
 import { statCommand } from './image/stat.ts';
 import { unpackCommand } from './image/unpack.ts';
 
-const EXIT_FAILURE = 1;
-const EXIT_USAGE = 2;
-
 function program(): Command {
   const root = new Command('nydus-image')
     .description('Builds RAFS images, which nydusd mounts.')
-    .version(version(), '-V, --version')
+    .version(packageVersion, '-V, --version')
     .addOption(logLevelOption())
     .addOption(logFileOption())
     .exitOverride();
@@ -43,13 +42,13 @@ async function main(): Promise<void> {
     await program().parseAsync();
   } catch (error) {
     if (error instanceof CommanderError) {
-      process.exitCode = error.exitCode === 0 ? 0 : EXIT_USAGE;
+      process.exitCode = error.exitCode === 0 ? 0 : ExitCode.usage;
       return;
     }
     endProgress();
     const message = error instanceof Error ? error.message : String(error);
     process.stderr.write(`nydus-image: ${message}\n`);
-    process.exitCode ??= EXIT_FAILURE;
+    process.exitCode ??= ExitCode.failure;
   }
 }
 

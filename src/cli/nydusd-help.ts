@@ -1,4 +1,4 @@
-import { readFileSync } from 'node:fs';
+import { packageVersion } from '../programs/common/version.ts';
 
 /** What `--help` prints. */
 export const HELP: string = `nydusd: serves Nydus (RAFS) images to a microVM as one virtio-fs device
@@ -24,7 +24,7 @@ What to serve:
   -D, --localfs-dir DIR         instead of --config: blobs and cache in DIR
   -m, --virtual-mountpoint PATH where in the tree the image appears (default /)
       --prefetch-files FILE     accepted, not active yet
-      --hybrid-mode             accepted; OPEN is always served
+      --hybrid-mode             accepted; a guest that can do without OPEN is always told so
 
 The device:
       --num-request-queues N    request queues offered (default 4); a thread starts when one is used
@@ -47,7 +47,5 @@ Exit status: 0 after a clean end, 1 when something failed, 2 for wrong arguments
 
 /** What `--version` prints: clients look for the line that begins with `Version:`. */
 export function versionText(): string {
-  const manifest = readFileSync(new URL('../../package.json', import.meta.url), 'utf8');
-  const version = (JSON.parse(manifest) as { version: string }).version;
-  return `nydusd\nVersion: \tv${version}\nProfile: \trelease\nRuntime: \tnode ${process.version}\n`;
+  return `nydusd\nVersion: \t${packageVersion}\nProfile: \trelease\nRuntime: \tnode ${process.version}\n`;
 }

@@ -1,4 +1,6 @@
-/** argv of nydusd → options: today's `nydusd virtiofs …` and the flat flags of 2020. Parsing only; nothing is opened. */
+/**
+ * argv of nydusd → options: today's `nydusd virtiofs …` and the flat flags of 2020. Parsing only; nothing is opened.
+ */
 import { availableParallelism } from 'node:os';
 import { parseArgs } from 'node:util';
 import type { NydusdOptions } from '../programs/nydusd/options.ts';

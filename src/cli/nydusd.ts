@@ -1,8 +1,6 @@
 /** nydusd: argv → options → daemon → exit code. */
+import { ExitCode } from '../programs/common/exit-codes.ts';
 import { parseOptions, UsageError } from './nydusd-options.ts';
-
-const EXIT_FAILURE = 1;
-const EXIT_USAGE = 2;
 
 try {
   const options = parseOptions(process.argv.slice(2));
@@ -19,5 +17,5 @@ try {
 } catch (error) {
   const usage = error instanceof UsageError;
   process.stderr.write(`nydusd: ${error instanceof Error ? error.message : String(error)}\n`);
-  process.exit(usage ? EXIT_USAGE : EXIT_FAILURE);
+  process.exit(usage ? ExitCode.usage : ExitCode.failure);
 }

@@ -1,4 +1,7 @@
-/** The JSON form of 2020 (`device`, `mode`, `digest_validate`, …), which most deployments still write, turned into `Config`. */
+/**
+ * The JSON form of 2020 (`device`, `mode`, `digest_validate`, …), which most deployments still write, turned into
+ * `Config`.
+ */
 import { z } from 'zod';
 import type { Backend, Cache, CacheType, Config, ExternalBackend, Prefetch } from './config.ts';
 import { BATCH_SIZE_MAX, backend, cacheType, externalBackend, filecache, fscache, noPrefetch } from './v2.ts';
@@ -20,7 +23,7 @@ interface PrefetchV1 {
 }
 
 /** A parsed document of version 1; `device.cache.config` is still unchecked. */
-export interface ConfigV1 {
+interface ConfigV1 {
   device: { id: string; backend: Backend; external_backends: ExternalBackend[]; cache: CacheV1 };
   mode: 'direct' | 'cached';
   digest_validate: boolean;

@@ -1,5 +1,5 @@
 import type { FileSystem } from '../fuse/filesystem.ts';
-import { splitPath } from './path.ts';
+import { splitPath } from '../lib/path.ts';
 
 /** A file system that can be mounted: it fills entries with its own serial as the high word of nodeids. */
 export interface MountedFs extends FileSystem {

@@ -3,8 +3,9 @@ import { Command } from 'commander';
 import { checkImage } from '../../image/check/check.ts';
 import { checkJson, checkLines } from '../../image/check/text.ts';
 import { readBootstrap } from '../../image/read/load.ts';
+import { packageVersion } from '../../programs/common/version.ts';
 import { addBootstrapOptions, type BootstrapFlags, blobSource, bootstrapPath } from './bootstrap-options.ts';
-import { abortOnSignals, logFileOption, logLevelOption, version } from './common.ts';
+import { abortOnSignals, logFileOption, logLevelOption } from './common.ts';
 import { bytesDone, endProgress, progressLine } from './progress.ts';
 import { Output } from './standard-output.ts';
 
@@ -62,7 +63,7 @@ async function runCheck(argument: string | undefined, flags: CheckFlags, command
     for (const line of checkLines(bootstrap, path, flags.verbose === true)) await output.line(line);
     await output.end();
     if (flags.outputJson !== undefined)
-      writeFileSync(flags.outputJson, JSON.stringify(checkJson(bootstrap, path, version(), seconds)));
+      writeFileSync(flags.outputJson, JSON.stringify(checkJson(bootstrap, path, packageVersion, seconds)));
   } finally {
     await source?.close();
   }

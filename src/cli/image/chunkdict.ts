@@ -2,7 +2,8 @@ import { statSync, writeFileSync } from 'node:fs';
 import { Command, Option } from 'commander';
 import type { Destination } from '../../image/blob/output-file.ts';
 import { type ChunkdictResult, generateChunkdict } from '../../image/dictionary/generate.ts';
-import { logFileOption, logLevelOption, mebibytes, say, version } from './common.ts';
+import { packageVersion } from '../../programs/common/version.ts';
+import { logFileOption, logLevelOption, mebibytes, say } from './common.ts';
 import { warn } from './copy-options.ts';
 import { outputJson } from './output-json.ts';
 
@@ -69,7 +70,7 @@ async function runGenerate(sources: string[], flags: ChunkdictFlags, command: Co
   });
   const seconds = (performance.now() - started) / 1000;
   if (flags.outputJson !== undefined) {
-    const json = outputJson(version(), flags.bootstrap ?? result.bootstrapPath, result, result, seconds);
+    const json = outputJson(packageVersion, flags.bootstrap ?? result.bootstrapPath, result, result, seconds);
     writeFileSync(flags.outputJson, `${JSON.stringify(json, null, 2)}\n`);
   }
   say(command, summary(result, seconds));

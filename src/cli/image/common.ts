@@ -1,4 +1,4 @@
-import { appendFileSync, readFileSync } from 'node:fs';
+import { appendFileSync } from 'node:fs';
 import { constants } from 'node:os';
 import { type Command, Option } from 'commander';
 
@@ -48,10 +48,4 @@ export function abortOnSignals(): AbortSignal {
 /** A size for people. */
 export function mebibytes(bytes: number): string {
   return `${(bytes / 2 ** 20).toFixed(1)} MiB`;
-}
-
-/** Version of the package, as `--version` and output files have it. */
-export function version(): string {
-  const text = readFileSync(new URL('../../../package.json', import.meta.url), 'utf8');
-  return `v${(JSON.parse(text) as { version: string }).version}`;
 }

@@ -2,8 +2,9 @@ import { writeFileSync } from 'node:fs';
 import { parse } from 'node:path';
 import { Command, Option } from 'commander';
 import { type CompactResult, compact } from '../../image/compact/compact.ts';
+import { packageVersion } from '../../programs/common/version.ts';
 import { parseChunkDict } from './chunk-dict-option.ts';
-import { abortOnSignals, logFileOption, logLevelOption, mebibytes, say, version } from './common.ts';
+import { abortOnSignals, logFileOption, logLevelOption, mebibytes, say } from './common.ts';
 import { addBackendOptions, type BackendFlags, copySource } from './copy-options.ts';
 import { outputJson } from './output-json.ts';
 import { bytesDone, endProgress, progressLine } from './progress.ts';
@@ -89,7 +90,7 @@ async function runCompact(flags: CompactFlags, command: Command): Promise<void> 
     endProgress();
     const seconds = (performance.now() - started) / 1000;
     if (result !== null && flags.outputJson !== undefined) {
-      const json = outputJson(version(), outputBootstrap, result, result, seconds);
+      const json = outputJson(packageVersion, outputBootstrap, result, result, seconds);
       writeFileSync(flags.outputJson, `${JSON.stringify(json, null, 2)}\n`);
     }
     say(command, result === null ? NOTHING : summary(result, seconds));

@@ -7,7 +7,8 @@ import { directorySource } from '../../image/source/directory.ts';
 import { isStandardInput } from '../../image/source/tar/byte-source.ts';
 import { tarSource } from '../../image/source/tar/tar-source.ts';
 import type { TreeSource } from '../../image/source/tree-source.ts';
-import { abortOnSignals, logFileOption, logLevelOption, mebibytes, say, version } from './common.ts';
+import { packageVersion } from '../../programs/common/version.ts';
+import { abortOnSignals, logFileOption, logLevelOption, mebibytes, say } from './common.ts';
 import { archiveFormat, archiveTypes, createOfArchive, isArchiveType } from './create-archive.ts';
 import {
   addFormatOptions,
@@ -104,7 +105,7 @@ async function runCreate(source: string, flags: CreateFlags, command: Command): 
   endProgress();
   if (flags.outputJson !== undefined) {
     const format = isArchiveType(type) ? archiveFormat(type) : options;
-    const json = outputJson(version(), flags.bootstrap ?? result.bootstrapPath, format, result, seconds);
+    const json = outputJson(packageVersion, flags.bootstrap ?? result.bootstrapPath, format, result, seconds);
     writeFileSync(flags.outputJson, `${JSON.stringify(json, null, 2)}\n`);
   }
   say(command, summary(result, seconds));

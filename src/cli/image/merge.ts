@@ -5,9 +5,10 @@ import type { Destination } from '../../image/blob/output-file.ts';
 import { type LayerSource, type MergeResult, merge } from '../../image/merge/merge.ts';
 import { ImageError } from '../../image/model/error.ts';
 import { parsePrefetchList } from '../../image/model/prefetch.ts';
+import { packageVersion } from '../../programs/common/version.ts';
 import { blobSource, configOption } from './bootstrap-options.ts';
 import { parseChunkDict } from './chunk-dict-option.ts';
-import { abortOnSignals, logFileOption, logLevelOption, mebibytes, say, version } from './common.ts';
+import { abortOnSignals, logFileOption, logLevelOption, mebibytes, say } from './common.ts';
 import { outputJson } from './output-json.ts';
 import { endProgress, progressLine } from './progress.ts';
 
@@ -188,7 +189,7 @@ function listOf<T>(
 function report(result: MergeResult, flags: MergeFlags, command: Command, seconds: number): void {
   if (flags.outputJson !== undefined) {
     const path = flags.bootstrap ?? result.bootstrapPath;
-    const json = outputJson(version(), path, result, result, seconds);
+    const json = outputJson(packageVersion, path, result, result, seconds);
     writeFileSync(flags.outputJson, `${JSON.stringify(json, null, 2)}\n`);
   }
   const { bootstrapPath, bootstrapSize, blobIds, entries, inodes } = result;

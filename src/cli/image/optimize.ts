@@ -2,7 +2,8 @@ import { writeFileSync } from 'node:fs';
 import { Command, Option } from 'commander';
 import { readAccessList } from '../../image/optimize/access-list.ts';
 import { type OptimizeResult, optimize } from '../../image/optimize/optimize.ts';
-import { abortOnSignals, logFileOption, logLevelOption, mebibytes, say, version } from './common.ts';
+import { packageVersion } from '../../programs/common/version.ts';
+import { abortOnSignals, logFileOption, logLevelOption, mebibytes, say } from './common.ts';
 import { addBackendOptions, type BackendFlags, copySource, warn } from './copy-options.ts';
 import { outputJson } from './output-json.ts';
 import { bytesDone, endProgress, progressLine } from './progress.ts';
@@ -69,7 +70,7 @@ async function runOptimize(flags: OptimizeFlags, command: Command): Promise<void
     });
     const seconds = (performance.now() - started) / 1000;
     if (flags.outputJson !== undefined) {
-      const json = outputJson(version(), flags.outputBootstrap, result, result, seconds);
+      const json = outputJson(packageVersion, flags.outputBootstrap, result, result, seconds);
       writeFileSync(flags.outputJson, `${JSON.stringify(json, null, 2)}\n`);
     }
     endProgress();

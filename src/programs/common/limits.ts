@@ -1,6 +1,8 @@
 import type { Log } from './logging.ts';
 
-/** Raises the limit of open files to `wanted` (0 = leave). A refusal is a warning: most daemons serve a few dozen files. */
+/**
+ * Raises the limit of open files to `wanted` (0 = leave). A refusal is a warning: most daemons serve a few dozen files.
+ */
 export async function raiseOpenFiles(wanted: number, log: Log): Promise<void> {
   if (wanted === 0) return;
   try {

@@ -1,15 +1,18 @@
 /**
- * Logging. pino is loaded after the API socket is bound; lines that come earlier wait for it. Level names are upstream's.
+ * Logging. pino is loaded after the API socket is bound; lines that come earlier wait for it. Level names are
+ * upstream's.
  */
 import { renameSync, statSync } from 'node:fs';
 import type { Logger, LoggerOptions } from 'pino';
 
-export type Level = 'trace' | 'debug' | 'info' | 'warn' | 'error';
+type Level = 'debug' | 'info' | 'warn' | 'error';
 type Fields = Record<string, unknown>;
 
 const LEVELS = ['trace', 'debug', 'info', 'warn', 'error', 'off'];
 
-export interface LogOptions {
+interface LogOptions {
+  /** Whose log it is. */
+  readonly program: string;
   readonly level: string;
   /** Null = standard error. `.log` is appended to a name without extension. */
   readonly file: string | null;
@@ -29,9 +32,6 @@ export class Log {
     this.#level = options.level;
   }
 
-  trace(fields: Fields, message: string): void {
-    this.#write('trace', fields, message);
-  }
   debug(fields: Fields, message: string): void {
     this.#write('debug', fields, message);
   }
@@ -78,7 +78,7 @@ export class Log {
   flush(): void {
     for (const [level, fields, message] of this.#early.splice(0)) {
       if (level === 'warn' || level === 'error') {
-        process.stderr.write(`nydusd: ${level}: ${message} ${JSON.stringify(fields)}\n`);
+        process.stderr.write(`${this.#options.program}: ${level}: ${message} ${JSON.stringify(fields)}\n`);
       }
     }
   }

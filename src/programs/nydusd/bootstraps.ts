@@ -1,8 +1,8 @@
 /** Bootstraps in memory: read once into a sealed memfd that all mounts of the same file share. */
 import { constants } from 'node:fs';
 import { type FileHandle, open } from 'node:fs/promises';
-import { getSystemErrorName } from 'node:util';
 import type { Addon } from '../../native/addon.ts';
+import { seal } from '../../native/sealed.ts';
 import { BOOTSTRAP_BYTES_MAX } from '../../rafs/bootstrap.ts';
 
 /** A bootstrap held by a mount. */
@@ -31,8 +31,8 @@ export class BootstrapStore {
   }
 
   /**
-   * Reads `path`, or shares what another mount has read of the same file. `extract` gets the bootstrap out of a blob. Rejects with the
-   * system's error or that of `extract`.
+   * Reads `path`, or shares what another mount has read of the same file. `extract` gets the bootstrap out of a blob.
+   * Rejects with the system's error or that of `extract`.
    */
   async hold(path: string, extract?: () => Promise<Uint8Array>): Promise<HeldBootstrap> {
     // O_NONBLOCK: a fifo must not hang the mount.
@@ -47,7 +47,7 @@ export class BootstrapStore {
       reading =
         extract === undefined
           ? this.#read(file, path, Number(stat.size))
-          : extract().then((bytes) => this.#seal(bytes.length, async (into) => into.set(bytes)));
+          : extract().then((bytes) => this.#seal(bytes.length, (into) => into.set(bytes)));
       this.#shared.set(key, reading);
       reading.catch(() => this.#shared.delete(key));
     }
@@ -71,24 +71,8 @@ export class BootstrapStore {
     return this.#seal(size, (into) => fill(file, path, into));
   }
 
-  async #seal(size: number, write: (into: Uint8Array) => Promise<void>): Promise<Shared> {
-    const addon = this.#addon;
-    const fd = check(addon.memfdCreate('bootstrap', size), 'memfd_create');
-    try {
-      const memory = addon.map(fd, 0, size, true);
-      if (typeof memory === 'number') throw new Error(`mmap: ${getSystemErrorName(memory)}`);
-      try {
-        await write(new Uint8Array(memory));
-      } finally {
-        // A writable mapping would make the kernel refuse the seal.
-        addon.unmap(memory);
-      }
-      check(addon.memfdSeal(fd), 'sealing a memfd');
-    } catch (error) {
-      addon.closeFd(fd);
-      throw error;
-    }
-    return { fd, size, holders: 0 };
+  async #seal(size: number, fill: (into: Uint8Array) => void | Promise<void>): Promise<Shared> {
+    return { fd: await seal(this.#addon, 'bootstrap', size, fill), size, holders: 0 };
   }
 }
 
@@ -102,11 +86,6 @@ async function fill(file: FileHandle, path: string, into: Uint8Array): Promise<v
     into.set(bounce.subarray(0, bytesRead), done);
     done += bytesRead;
   }
-}
-
-function check(result: number, what: string): number {
-  if (result < 0) throw new Error(`${what}: ${getSystemErrorName(result)}`);
-  return result;
 }
 
 function once(action: () => void): () => void {

@@ -1,28 +1,29 @@
 /** The daemon behind the API. */
-
-import type { Config } from '../../config/config.ts';
-import type {
-  Control,
-  DaemonInfo,
-  FsMetrics,
-  MetricsKind,
-  MountRequest,
+import { withoutSecrets } from '../../config/without-secrets.ts';
+import {
+  type Control,
+  ControlError,
+  type DaemonInfo,
+  type FsMetrics,
+  type MetricsKind,
+  type MountRequest,
 } from '../../service/nydusd/control.ts';
-import { ApiError } from '../../service/nydusd/errors.ts';
 import type { Log } from '../common/logging.ts';
 import { sumFiles, sumFs, sumLatest, sumPattern } from './counters.ts';
 import type { EventLog } from './events.ts';
 import type { LifeCycle } from './life-cycle.ts';
-import type { Mount, MountTable } from './mounts.ts';
+import type { MountedImage, MountTable } from './mount-table.ts';
+import type { RuntimeConfig } from './runtime-config.ts';
 import type { BlobStorage } from './storage/storage.ts';
 import type { WorkerPool } from './workers/pool.ts';
 import type { CounterSnapshot } from './workers/snapshot.ts';
 
-export interface ControlParts {
+interface ControlParts {
   readonly id: string | null;
   readonly version: DaemonInfo['version'];
   readonly life: LifeCycle;
   readonly events: EventLog;
+  readonly runtime: RuntimeConfig;
   readonly log: Log;
   /** What loads after the API socket is bound. Rejects when that failed. */
   readonly ready: Promise<{ readonly mounts: MountTable; readonly workers: WorkerPool }>;
@@ -35,8 +36,6 @@ export interface ControlParts {
 /** Joins the API with the parts of the daemon. */
 export class DaemonControl implements Control {
   readonly #parts: ControlParts;
-  /** Replaced by the real one with the first mount: the module that knows secrets comes with the configuration parser. */
-  #show: (config: Config) => unknown = () => null;
 
   constructor(parts: ControlParts) {
     this.#parts = parts;
@@ -44,7 +43,7 @@ export class DaemonControl implements Control {
 
   info(): DaemonInfo {
     const { id, version, life, mounts } = this.#parts;
-    const collection = mounts()?.describe(this.#show) ?? {};
+    const collection = mounts()?.describe(withoutSecrets) ?? {};
     return { version, id, supervisor: null, state: life.state, backend_collection: collection };
   }
 
@@ -81,13 +80,15 @@ export class DaemonControl implements Control {
   }
 
   superblock(mountpoint: string): unknown {
-    const mount = this.#parts.mounts()?.find(mountpoint);
-    if (mount !== undefined) return mount.superblock;
-    throw new ApiError(
-      500,
-      `FsBackendInfo(Metrics(Daemon(Other("object or filesystem doesn't exist"))))`,
-      `nothing is mounted at ${mountpoint.slice(0, 256)}`,
-    );
+    return this.#parts.mounts()?.find(mountpoint)?.superblock;
+  }
+
+  setRuntimeConfig(id: string | null, values: Readonly<Record<string, string>>): void {
+    this.#parts.runtime.set(id, values);
+  }
+
+  runtimeConfig(id: string | null): Record<string, string> {
+    return this.#parts.runtime.get(id);
   }
 
   async metrics(kind: MetricsKind, id: string | null): Promise<unknown> {
@@ -129,26 +130,28 @@ export class DaemonControl implements Control {
     const { events, ready } = this.#parts;
     const { mounts } = await ready;
     if (this.#parts.life.state === 'STOPPED') {
-      throw new ApiError(503, 'Mount(NotReady)', 'the daemon is ending');
+      throw new ControlError('DAEMON_ENDING', null, 'the daemon is ending');
     }
-    this.#show = (await import('../../config/load.ts')).withoutSecrets;
     try {
       await job(mounts);
     } catch (error) {
       // What the caller got wrong is the caller's answer; what failed here is an event.
-      if (!(error instanceof ApiError)) events.add(String(error));
+      if (!(error instanceof ControlError)) events.add(String(error));
       throw error;
     }
   }
 
-  #byId(id: string | null): Mount | undefined {
+  #byId(id: string | null): MountedImage | undefined {
     const mounts = this.#parts.mounts();
     if (mounts === null) return undefined;
     if (id === null) return mounts.size === 1 ? [...mounts.all()][0] : undefined;
     return mounts.find(id);
   }
 
-  /** Caches are counted under the id in the configuration, as upstream does; without one there must be exactly one such id. */
+  /**
+   * Caches are counted under the id in the configuration, as upstream does; without one there must be exactly one such
+   * id.
+   */
   async #cacheMetrics(id: string | null): Promise<unknown> {
     const all = [...(this.#parts.mounts()?.all() ?? [])];
     const ids = new Set(all.map((mount) => mount.config.id));
@@ -157,7 +160,7 @@ export class DaemonControl implements Control {
     return this.#parts.storage()?.cacheMetrics(chosen.map((mount) => mount.blobs));
   }
 
-  async #snapshots(mount: Mount, takeLatest: boolean): Promise<CounterSnapshot[]> {
+  async #snapshots(mount: MountedImage, takeLatest: boolean): Promise<CounterSnapshot[]> {
     const { workers } = await this.#parts.ready;
     const told = (await workers.metrics(mount.spec.serial, takeLatest)) as (CounterSnapshot | null)[];
     return told.filter((one) => one !== null);

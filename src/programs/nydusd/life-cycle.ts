@@ -1,7 +1,6 @@
-import type { DaemonState } from '../../service/nydusd/control.ts';
-import { unexpectedEvent } from '../../service/nydusd/errors.ts';
+import { ControlError, type DaemonState } from '../../service/nydusd/control.ts';
 
-export type LifeEvent = 'Mount' | 'Start' | 'Stop' | 'Exit' | 'Takeover';
+type LifeEvent = 'Mount' | 'Start' | 'Stop' | 'Exit' | 'Takeover';
 
 /** From state and event to state (service/src/daemon.rs of upstream). */
 const transitions: Readonly<Record<DaemonState, Partial<Record<LifeEvent, DaemonState>>>> = {
@@ -20,11 +19,12 @@ export class LifeCycle {
     return this.#state;
   }
 
-  /** Takes the step or throws the API's UnexpectedEvent. */
+  /** Takes the step. Throws LIFE_UNEXPECTED_EVENT. */
   step(event: LifeEvent): void {
     const next = transitions[this.#state][event];
     if (next === undefined) {
-      throw unexpectedEvent('Configure', event, `the daemon is ${this.#state}, which has no ${event}`);
+      const reason = `the daemon is ${this.#state}, which has no ${event}`;
+      throw new ControlError('LIFE_UNEXPECTED_EVENT', event, reason);
     }
     this.#state = next;
   }

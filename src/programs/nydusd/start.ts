@@ -1,16 +1,28 @@
 /** nydusd: joins the API, the vhost-user socket, the workers and the mounts; starts and ends them. */
 import { lstatSync, unlinkSync } from 'node:fs';
-import type { Server } from 'node:http';
 import { flushCompileCache } from 'node:module';
-import { createApiServer } from '../../service/nydusd/http.ts';
-import { apiRoutes } from '../../service/nydusd/routes.ts';
+import { listen } from '../../http/server.ts';
+import { describeError } from '../../service/nydusd/errors.ts';
+import { nydusdApi } from '../../service/nydusd/routes.ts';
 import { Log } from '../common/logging.ts';
-import { daemonVersion } from '../common/version.ts';
+import { packageVersion } from '../common/version.ts';
 import { DaemonControl } from './control.ts';
+import type { DataPlane } from './data-plane.ts';
 import { EventLog } from './events.ts';
 import { LifeCycle } from './life-cycle.ts';
 import type { NydusdOptions } from './options.ts';
-import type { Machine } from './serving.ts';
+import { RuntimeConfig } from './runtime-config.ts';
+
+type ApiServer = Awaited<ReturnType<typeof listen>>;
+
+/** Fields that describe a Rust build tell what stands in their place. */
+const VERSION = {
+  package_ver: packageVersion,
+  git_commit: 'unknown',
+  build_time: 'unknown',
+  profile: 'release',
+  rustc: `node ${process.version}`,
+};
 
 /** When compiled code is kept for the next start: once this one has nothing better to do. */
 const COMPILE_CACHE_DELAY_MS = 1000;
@@ -20,6 +32,7 @@ const SHUTDOWN_TIMEOUT_MS = 1500;
 /** Runs until SIGTERM, SIGINT, the API's exit or a failure; answers the exit code. Throws when it cannot start. */
 export async function runNydusd(options: NydusdOptions): Promise<number> {
   const log = new Log({
+    program: 'nydusd',
     level: options.logLevel,
     file: options.logFile,
     rotationSizeMb: options.logRotationSizeMb,
@@ -33,25 +46,26 @@ export async function runNydusd(options: NydusdOptions): Promise<number> {
     end.resolve(1);
   });
 
-  let machine: Machine | null = null;
-  const ready = Promise.withResolvers<Machine>();
+  let dataPlane: DataPlane | null = null;
+  const ready = Promise.withResolvers<DataPlane>();
   // Callers of the API wait for it; that nobody waits is no defect.
   ready.promise.catch(() => {});
   const control = new DaemonControl({
     id: options.id,
-    version: daemonVersion(),
+    version: VERSION,
     life,
     events,
+    runtime: new RuntimeConfig(),
     log,
     ready: ready.promise,
-    mounts: () => machine?.mounts ?? null,
-    storage: () => machine?.storage ?? null,
+    mounts: () => dataPlane?.mounts ?? null,
+    storage: () => dataPlane?.storage ?? null,
     exit: () => end.resolve(0),
   });
-  let server: Server | null = null;
+  let server: ApiServer | null = null;
   try {
     if (options.apisock !== null) {
-      server = await listen(options.apisock, control, (error, what) => {
+      server = await listenApi(options.apisock, control, (error, what) => {
         log.error(
           { request: what, cause: error instanceof Error ? error.stack : String(error) },
           'request failed',
@@ -60,56 +74,56 @@ export async function runNydusd(options: NydusdOptions): Promise<number> {
       });
     }
     await log.open();
-    const { startMachine } = await import('./serving.ts');
-    machine = await startMachine(options, log, events, (code) => end.resolve(code));
-    ready.resolve(machine);
+    const { startDataPlane } = await import('./data-plane.ts');
+    dataPlane = await startDataPlane(options, log, events, (code) => end.resolve(code));
+    ready.resolve(dataPlane);
     life.step('Mount');
     life.step('Start');
     // A big image must not keep a SIGTERM waiting.
-    await Promise.race([machine.mountAtStart(), end.promise]);
+    await Promise.race([dataPlane.mountAtStart(), end.promise]);
     log.info({ sock: options.sock, apisock: options.apisock }, 'serving');
     // Who ends daemons with SIGKILL shall have fast starts, too.
     setTimeout(flushCompileCache, COMPILE_CACHE_DELAY_MS).unref();
   } catch (error) {
     ready.reject(error);
-    await shutDown(server, options.apisock, machine, log);
-    throw error;
+    await shutDown(server, options.apisock, dataPlane, log);
+    // An image named at start is refused in the words in which the API would.
+    throw new Error(describeError(error), { cause: error });
   }
   const code = await end.promise;
   life.step('Exit');
-  await shutDown(server, options.apisock, machine, log);
+  await shutDown(server, options.apisock, dataPlane, log);
   return code;
 }
 
-async function listen(
+async function listenApi(
   path: string,
   control: DaemonControl,
   report: (error: unknown, what: string) => void,
-): Promise<Server> {
+): Promise<ApiServer> {
   const found = lstatSync(path, { throwIfNoEntry: false });
   if (found !== undefined) {
     if (!found.isSocket()) throw new Error(`--apisock ${path} exists and is not a socket; remove it`);
     unlinkSync(path);
   }
-  const server = createApiServer(apiRoutes(control), report);
-  const listening = Promise.withResolvers<void>();
-  server.once('error', (error) => listening.reject(new Error(`--apisock ${path}: ${error.message}`)));
-  server.listen({ path }, () => listening.resolve());
-  await listening.promise;
-  return server;
+  try {
+    return await listen(nydusdApi(control, report), { path });
+  } catch (error) {
+    throw new Error(`--apisock ${path}: ${(error as Error).message}`, { cause: error });
+  }
 }
 
 async function shutDown(
-  server: Server | null,
+  server: ApiServer | null,
   apisock: string | null,
-  machine: Machine | null,
+  dataPlane: DataPlane | null,
   log: Log,
 ): Promise<void> {
   const timeout = new Promise<void>((resolve) => setTimeout(resolve, SHUTDOWN_TIMEOUT_MS).unref());
   // Closing unlinks the socket; answers on their way are finished.
   server?.close();
   server?.closeIdleConnections();
-  await Promise.race([machine?.stop(), timeout]).catch((error) => {
+  await Promise.race([dataPlane?.stop(), timeout]).catch((error) => {
     log.error({ cause: String(error) }, 'shutdown');
   });
   server?.closeAllConnections();

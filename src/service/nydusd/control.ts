@@ -1,4 +1,43 @@
-/** What the API asks of the daemon behind it. The daemon implements it; errors it throws are ApiErrors. */
+/** What the API asks of the daemon behind it. The daemon implements it and answers with ControlErrors. */
+import { CodedError } from '../../lib/coded-error.ts';
+
+/** Why the daemon does not do what it was asked: by code what the answer must name beside the message. */
+export interface ControlFailures {
+  DAEMON_ENDING: null;
+  /** The event that the daemon's state does not have. */
+  LIFE_UNEXPECTED_EVENT: string;
+  MOUNT_EXISTS: null;
+  MOUNT_NOT_FOUND: 'remount' | 'unmount';
+  MOUNT_LIMIT: null;
+  MOUNT_BAD_PATH: null;
+  /** The type that was asked for, which does not exist. */
+  MOUNT_BAD_TYPE: string;
+  MOUNT_CONFIG_UNPARSED: null;
+  MOUNT_CONFIG_INVALID: null;
+  /** Code of the error, if it has one: `ENOENT` where the system refused the file, others where it is no bootstrap. */
+  MOUNT_BAD_SUPERBLOCK: string | undefined;
+  MOUNT_BAD_BLOBS: null;
+  /** Code of the error that a queue worker answered. */
+  MOUNT_WORKER_FAILED: string;
+  MOUNT_NOT_SUPPORTED: null;
+  /** A value that may not be set at run time. */
+  CONFIG_REFUSED: null;
+}
+
+/**
+ * An error of the daemon that its caller gets to know. The message names what is wrong and the rule; it knows nothing
+ * of HTTP.
+ */
+export class ControlError<
+  Code extends keyof ControlFailures = keyof ControlFailures,
+> extends CodedError<Code> {
+  readonly about: ControlFailures[Code];
+
+  constructor(code: Code, about: ControlFailures[Code], message: string, options?: ErrorOptions) {
+    super(code, message, options);
+    this.about = about;
+  }
+}
 
 export type DaemonState = 'INIT' | 'READY' | 'RUNNING' | 'STOPPED' | 'UNKNOWN';
 
@@ -37,7 +76,9 @@ export interface MountRequest {
   readonly prefetchFiles: readonly string[];
 }
 
-/** Counters of one mount over all queue workers, as GET /api/v1/metrics shows them (utils/src/metrics.rs of upstream). */
+/**
+ * Counters of one mount over all queue workers, as GET /api/v1/metrics shows them (utils/src/metrics.rs of upstream).
+ */
 export interface FsMetrics {
   files_account_enabled: boolean;
   access_pattern_enabled: boolean;
@@ -68,7 +109,11 @@ export interface Control {
   mountOver(request: MountRequest): Promise<void>;
   remount(request: MountRequest): Promise<void>;
   unmount(mountpoint: string): Promise<void>;
+  /** Undefined: nothing is mounted there. */
   superblock(mountpoint: string): unknown;
+  /** Values set at run time under a configuration's id (null: under none), see RuntimeConfig. Throws CONFIG_REFUSED. */
+  setRuntimeConfig(id: string | null, values: Readonly<Record<string, string>>): void;
+  runtimeConfig(id: string | null): Record<string, string>;
   /** Undefined: nothing is counted under this id. Without an id there must be exactly one. */
   metrics(kind: MetricsKind, id: string | null): Promise<unknown>;
   /** Requests that are being served. */

@@ -1,185 +1,241 @@
 /** The routes of the API: upstream's of today and of 2020, the OpenAPI document and the Prometheus page. */
-import type { z } from 'zod';
-import { ConfigStore } from './config-store.ts';
-import type { Control, MetricsKind, MountRequest } from './control.ts';
-import { ApiError, badRequest, noCounter, parseBody } from './errors.ts';
-import type { ApiReply, ApiRequest, Handler, Routes } from './http.ts';
-import { parseJson } from './json-body.ts';
+import { QueryError } from '../../http/errors.ts';
+import {
+  type BodyRule,
+  type HttpReply,
+  type HttpRequest,
+  noMethod,
+  type Route,
+  route,
+} from '../../http/routes.ts';
+import type { HttpService } from '../../http/server.ts';
+import type { Control, MetricsKind } from './control.ts';
+import { ApiError, answerTo, defectReply, missingSource, noCounter, notConfigurable } from './errors.ts';
 import { prometheusText } from './prometheus.ts';
+import type { LegacyMount, ModernMount, bodies as Schemas } from './schemas.ts';
 
-const done: ApiReply = { status: 204 };
+const DONE: HttpReply = { status: 204 };
+const PROMETHEUS_TYPE = 'text/plain; version=0.0.4; charset=utf-8';
 
-/** Builds the route table over `control`. */
-export function apiRoutes(control: Control): Routes {
-  const store = new ConfigStore();
-  return new Map<string, Record<string, Handler>>([
-    ['/api/v1/daemon', { GET: plain(() => ok(control.info())), PUT: (r) => configure(control, r) }],
-    [
-      '/api/v2/daemon',
-      {
-        GET: plain(() => ok({ ...control.info(), backend_collection: null })),
-        PUT: (r) => configure(control, r),
-      },
-    ],
-    ['/api/v1/daemon/events', { GET: plain(() => ok(control.events())) }],
-    ['/api/v1/daemon/start', { PUT: plain(() => start(control)) }],
-    ['/api/v1/daemon/exit', { PUT: plain(() => ({ status: 204, after: () => control.exit() })) }],
-    ['/api/v1/daemon/fuse/sendfd', { PUT: plain(() => unsupportedUpgrade('SendFd')) }],
-    ['/api/v1/daemon/fuse/takeover', { PUT: plain(() => unsupportedUpgrade('Takeover')) }],
-    ['/api/v1/daemon/backend', { GET: plain((r) => ok(control.superblock(needMountpoint(r)))) }],
-    ['/api/v1/mount', { '*': (r) => mountRoute(control, r) }],
-    [
-      '/api/v1/config',
-      { GET: plain((r) => ok(store.get(r.query.get('id')))), PUT: (r) => putConfig(store, r) },
-    ],
-    ['/api/v1/metrics', { GET: metrics(control, 'global', 'GlobalMetrics') }],
-    ['/api/v1/metrics/files', { GET: metrics(control, 'files', 'FsFilesMetrics') }],
-    ['/api/v1/metrics/pattern', { GET: metrics(control, 'pattern', 'Pattern') }],
-    ['/api/v1/metrics/backend', { GET: metrics(control, 'backend', 'BackendMetrics') }],
-    ['/api/v1/metrics/blobcache', { GET: metrics(control, 'blobcache', 'BlobcacheMetrics') }],
-    ['/api/v1/metrics/inflight', { GET: plain(() => inflight(control)) }],
-    ['/api/v1/openapi.json', { GET: plain(async () => ok((await import('./openapi.ts')).openApi())) }],
-    ['/metrics', { GET: plain(() => prometheus(control)) }],
-  ]);
+/** Answers that any row may give. */
+const MAY_FAIL = { 400: 'The request is wrong', 500: 'The daemon failed' } as const;
+
+/** The API over `control`; `report` hears of defects. */
+export function nydusdApi(control: Control, report: HttpService['report']): HttpService {
+  const rows = [
+    ...daemonRoutes(control),
+    ...mountRoutes(control),
+    ...configRoutes(control),
+    ...metricsRoutes(control),
+  ];
+  rows.push(documentRoute(rows));
+  return { serverName: 'Nydus API', routes: rows, answerTo, defect: defectReply, report };
 }
 
-function start(control: Control): ApiReply {
-  control.start();
-  return done;
-}
-
-function ok(body: unknown): ApiReply {
+function ok(body: unknown): HttpReply {
   return { status: 200, body };
 }
 
-/** A handler of requests that must not have a body. */
-function plain(handler: Handler): Handler {
-  return (request) => {
-    if (request.body !== null) throw badRequest(`${request.method} ${request.path} takes no body`);
-    return handler(request);
-  };
+/** A body that the schema of this name validates. */
+function body<Name extends keyof typeof Schemas>(
+  name: Name,
+): BodyRule<ReturnType<(typeof Schemas)[Name]['parse']>> {
+  return { schema: async () => (await import('./schemas.ts')).bodies[name] as never };
 }
 
-function needBody(request: ApiRequest): string {
-  if (request.body === null) throw badRequest(`${request.method} ${request.path} needs a JSON body`);
-  return request.body;
+function daemonRoutes(control: Control): Route[] {
+  const withState = (path: string, summary: string, show: () => unknown) => [
+    route({
+      methods: ['GET'],
+      path,
+      summary,
+      answers: { 200: 'The daemon', ...MAY_FAIL },
+      handle: () => ok(show()),
+    }),
+    route({
+      methods: ['PUT'],
+      path,
+      summary: 'Set the log level',
+      body: body('configureDaemon'),
+      answers: { 204: 'It holds now', ...MAY_FAIL, 500: 'There is no such level' },
+      handle: (_, { log_level: level }) => setLogLevel(control, level),
+    }),
+  ];
+  return [
+    ...withState('/api/v1/daemon', 'State, version and mounts', () => control.info()),
+    ...withState('/api/v2/daemon', 'State and version', () => ({
+      ...control.info(),
+      backend_collection: null,
+    })),
+    route({
+      methods: ['GET'],
+      path: '/api/v1/daemon/events',
+      summary: 'The last errors',
+      answers: { 200: 'Errors, the newest last', ...MAY_FAIL },
+      handle: () => ok(control.events()),
+    }),
+    route({
+      methods: ['PUT'],
+      path: '/api/v1/daemon/start',
+      summary: 'Begin to serve',
+      answers: { 204: 'It serves', ...MAY_FAIL, 400: 'It serves already, or the request is wrong' },
+      handle: () => {
+        control.start();
+        return DONE;
+      },
+    }),
+    route({
+      methods: ['PUT'],
+      path: '/api/v1/daemon/exit',
+      summary: 'End the process',
+      answers: { 204: 'It ends', ...MAY_FAIL },
+      handle: () => ({ status: 204, after: () => control.exit() }),
+    }),
+    upgradeRoute('/api/v1/daemon/fuse/sendfd', 'SendFd'),
+    upgradeRoute('/api/v1/daemon/fuse/takeover', 'Takeover'),
+    route({
+      methods: ['GET'],
+      path: '/api/v1/daemon/backend',
+      query: { mountpoint: { about: 'Where it is mounted', isRequired: true } },
+      summary: 'Superblock of a mount',
+      answers: { 200: 'The superblock', ...MAY_FAIL, 500: 'Nothing is mounted there' },
+      handle: ({ query }) => superblock(control, query.get('mountpoint')!),
+    }),
+  ];
 }
 
-function needMountpoint(request: ApiRequest): string {
-  const mountpoint = request.query.get('mountpoint');
-  if (mountpoint === null) throw missingMountpoint();
-  return mountpoint;
+function upgradeRoute(path: string, event: string): Route {
+  return route({
+    methods: ['PUT'],
+    path,
+    summary: 'Hot upgrade',
+    answers: { 400: MAY_FAIL[400], 501: 'Not supported yet' },
+    handle: () => {
+      throw new ApiError(501, 'Upgrade(Unsupported)', `${event}: hot upgrade is not supported yet`);
+    },
+  });
 }
 
-function missingMountpoint(): ApiError {
-  return new ApiError(
-    400,
-    `QueryString("'mountpoint' should be specified in query string")`,
-    'add ?mountpoint=/path, or put "mountpoint" into the body of a PUT',
+function setLogLevel(control: Control, level: string): HttpReply {
+  if (control.setLogLevel(level)) return DONE;
+  throw notConfigurable(`log_level: "${level.slice(0, 64)}" is none of off, error, warn, info, debug, trace`);
+}
+
+function superblock(control: Control, mountpoint: string): HttpReply {
+  const found = control.superblock(mountpoint);
+  if (found !== undefined) return ok(found);
+  throw new ApiError(
+    500,
+    `FsBackendInfo(Metrics(Daemon(Other("object or filesystem doesn't exist"))))`,
+    `nothing is mounted at ${mountpoint.slice(0, 256)}`,
   );
 }
 
-function unsupportedUpgrade(event: string): never {
-  throw new ApiError(501, `Upgrade(Unsupported)`, `${event}: hot upgrade is not supported yet`);
-}
+const MOUNT = '/api/v1/mount';
 
-/** Validates `value`; upstream names the first missing or wrong field with the place where the object ends. */
-function validate<T>(schema: z.ZodType<T>, value: unknown, text: string): T {
-  const parsed = schema.safeParse(value);
-  if (parsed.success) return parsed.data;
-  const issue = parsed.error.issues[0]!;
-  const field = issue.path.map(String).join('.');
-  const top = typeof value === 'object' && value !== null && !Array.isArray(value);
-  const missing = top && issue.path.length === 1 && !Object.hasOwn(value, String(issue.path[0]));
-  const reason = missing ? `missing field \`${field}\`` : `invalid type: ${field || 'body'}`;
-  const trimmed = text.trimEnd().split('\n');
-  const detail = `${field === '' ? 'the body' : field}: ${issue.message}; see /api/v1/openapi.json`;
-  throw parseBody(reason, trimmed.length, Buffer.byteLength(trimmed.at(-1)!), detail);
-}
-
-async function configure(control: Control, request: ApiRequest): Promise<ApiReply> {
-  const text = needBody(request);
-  const value = parseJson(text);
-  const { bodies } = await import('./schemas.ts');
-  const { log_level: level } = validate(bodies.configureDaemon, value, text);
-  if (!control.setLogLevel(level)) {
-    throw new ApiError(
-      500,
-      'Configure(ResponsePayloadType)',
-      `log_level: "${level.slice(0, 64)}" is none of off, error, warn, info, debug, trace`,
-    );
-  }
-  return done;
-}
-
-async function putConfig(store: ConfigStore, request: ApiRequest): Promise<ApiReply> {
-  const text = needBody(request);
-  const value = parseJson(text);
-  const { bodies } = await import('./schemas.ts');
-  const refused = store.put(request.query.get('id'), validate(bodies.configStore, value, text));
-  if (refused !== null) {
-    throw new ApiError(
-      500,
-      'Configure(ResponsePayloadType)',
-      `${refused.slice(0, 64)}: not a key of the store; it takes ${ConfigStore.keys.join(', ')}`,
-    );
-  }
-  return done;
-}
-
-async function mountRoute(control: Control, request: ApiRequest): Promise<ApiReply> {
-  const mountpoint = request.query.get('mountpoint');
-  if (mountpoint === null) return legacyMount(control, request);
-  if (request.method === 'DELETE') {
-    if (request.body !== null) throw badRequest('DELETE /api/v1/mount takes no body');
-    await control.unmount(mountpoint);
-    return done;
-  }
-  if (request.method !== 'POST' && request.method !== 'PUT') {
-    throw badRequest(`/api/v1/mount has no ${request.method}; it has POST, PUT, DELETE`);
-  }
-  const text = needBody(request);
-  const value = parseJson(text);
-  const { bodies } = await import('./schemas.ts');
-  const body = validate(bodies.modernMount, value, text);
-  const command: MountRequest = {
-    mountpoint,
-    fsType: body.fs_type,
-    source: body.source,
-    config: body.config,
-    prefetchFiles: body.prefetch_files ?? [],
+/** With `?mountpoint=` the requests of today; without it those of 2020, which have everything in the body. */
+function mountRoutes(control: Control): Route[] {
+  const query = { mountpoint: { about: 'Where in the tree of mounts', isRequired: true } };
+  const answers = {
+    204: 'Done',
+    ...MAY_FAIL,
+    501: 'What the configuration asks for is not supported yet',
+    503: 'The daemon is ending',
   };
-  await (request.method === 'POST' ? control.mount(command) : control.remount(command));
-  return done;
+  const legacy: Omit<Route<LegacyMount>, 'methods'> = {
+    path: MOUNT,
+    body: { ...body('legacyMount'), refuse: needMountpoint },
+    summary: 'Without a query: the operation named in the body (2020)',
+    answers,
+    handle: (request, command) => legacyMount(control, request, command),
+  };
+  const rows = [
+    route({
+      methods: ['POST'],
+      path: MOUNT,
+      query,
+      body: body('modernMount'),
+      summary: 'Mount an image',
+      answers,
+      handle: (request, image) => modernMount((command) => control.mount(command), request, image),
+    }),
+    route({
+      methods: ['PUT'],
+      path: MOUNT,
+      query,
+      body: body('modernMount'),
+      summary: 'Swap the mounted image',
+      answers,
+      handle: (request, image) => modernMount((command) => control.remount(command), request, image),
+    }),
+    route({
+      methods: ['DELETE'],
+      path: MOUNT,
+      query,
+      summary: 'Unmount',
+      answers: { 204: 'Done', ...MAY_FAIL, 503: answers[503] },
+      handle: async (request) => {
+        await control.unmount(request.query.get('mountpoint')!);
+        return DONE;
+      },
+    }),
+    route({ ...legacy, methods: ['PUT'] }),
+    // Scripts mix the method of today with the body of 2020.
+    route({ ...legacy, methods: ['POST'], isHidden: true }),
+  ];
+  return [
+    ...rows,
+    route({
+      methods: '*',
+      path: MOUNT,
+      body: 'ignored',
+      isHidden: true,
+      summary: 'Neither of today nor of 2020',
+      answers: { 400: MAY_FAIL[400] },
+      handle: ({ method, path, query }) => {
+        throw query.has('mountpoint') ? noMethod(method, path, rows) : new QueryError('mountpoint');
+      },
+    }),
+  ];
 }
 
-/** 2020: no query, everything in the body, `config` a file's path, success replaces what was mounted there. */
-async function legacyMount(control: Control, request: ApiRequest): Promise<ApiReply> {
-  if (request.body === null || (request.method !== 'PUT' && request.method !== 'POST')) {
-    throw missingMountpoint();
+/** A body without one is told to use the query. */
+function needMountpoint(value: unknown): void {
+  const has = typeof value === 'object' && value !== null && Object.hasOwn(value, 'mountpoint');
+  if (!has) throw new QueryError('mountpoint');
+}
+
+async function modernMount(
+  change: Control['mount'],
+  { query }: HttpRequest,
+  image: ModernMount,
+): Promise<HttpReply> {
+  await change({
+    mountpoint: query.get('mountpoint')!,
+    fsType: image.fs_type,
+    source: image.source,
+    config: image.config,
+    prefetchFiles: image.prefetch_files ?? [],
+  });
+  return DONE;
+}
+
+/** `config` is a file's path; success replaces what was mounted there. */
+async function legacyMount(control: Control, { body }: HttpRequest, asked: LegacyMount): Promise<HttpReply> {
+  if (asked.ops === 'umount') {
+    await control.unmount(asked.mountpoint);
+    return DONE;
   }
-  const value = parseJson(request.body);
-  if (typeof value !== 'object' || value === null || !Object.hasOwn(value, 'mountpoint')) {
-    throw missingMountpoint();
-  }
-  const { bodies } = await import('./schemas.ts');
-  const body = validate(bodies.legacyMount, value, request.body);
-  if (body.ops === 'umount') {
-    await control.unmount(body.mountpoint);
-    return done;
-  }
-  if (body.source === undefined) {
-    throw parseBody('missing field `source`', 1, request.body.trimEnd().length, 'the bootstrap’s path');
-  }
-  const command: MountRequest = {
-    mountpoint: body.mountpoint,
-    fsType: body.fs_type ?? body.fstype ?? 'rafs',
-    source: body.source,
-    ...legacyConfig(body.config ?? null),
-    prefetchFiles: body.prefetch_files ?? [],
+  if (asked.source === undefined) throw missingSource(body!);
+  const command = {
+    mountpoint: asked.mountpoint,
+    fsType: asked.fs_type ?? asked.fstype ?? 'rafs',
+    source: asked.source,
+    ...legacyConfig(asked.config ?? null),
+    prefetchFiles: asked.prefetch_files ?? [],
   };
-  await (body.ops === 'update' ? control.remount(command) : control.mountOver(command));
-  return done;
+  await (asked.ops === 'update' ? control.remount(command) : control.mountOver(command));
+  return DONE;
 }
 
 function legacyConfig(config: string | null): { config?: string; configPath?: string } {
@@ -187,27 +243,119 @@ function legacyConfig(config: string | null): { config?: string; configPath?: st
   return config.trimStart().startsWith('{') ? { config } : { configPath: config };
 }
 
-function metrics(control: Control, kind: MetricsKind, upstream: string): Handler {
-  return plain(async (request) => {
-    const id = request.query.get('id');
-    const latest = kind === 'files' && request.query.get('latest') === 'true';
-    const found = await control.metrics(latest ? 'latest' : kind, id);
-    if (found === undefined) {
+function configRoutes(control: Control): Route[] {
+  const path = '/api/v1/config';
+  const query = { id: { about: 'Id of the configuration whose values are meant' } };
+  return [
+    route({
+      methods: ['GET'],
+      path,
+      query,
+      summary: 'Values set at run time',
+      answers: { 200: 'The values of the id; without one all, each as id:key', ...MAY_FAIL },
+      handle: (request) => ok(control.runtimeConfig(request.query.get('id'))),
+    }),
+    route({
+      methods: ['PUT'],
+      path,
+      query,
+      body: body('runtimeConfig'),
+      summary: 'Set values at run time',
+      answers: { 204: 'They hold now', ...MAY_FAIL, 500: 'A key is none that can be set' },
+      handle: (request, values) => {
+        control.setRuntimeConfig(request.query.get('id'), values);
+        return DONE;
+      },
+    }),
+  ];
+}
+
+function metricsRoutes(control: Control): Route[] {
+  return [
+    metricsRoute(control, '/api/v1/metrics', 'global', 'GlobalMetrics', 'Counters of a mount'),
+    metricsRoute(
+      control,
+      '/api/v1/metrics/files',
+      'files',
+      'FsFilesMetrics',
+      'Counters per inode, or the inodes read lately',
+    ),
+    metricsRoute(control, '/api/v1/metrics/pattern', 'pattern', 'Pattern', 'First reads per inode'),
+    metricsRoute(control, '/api/v1/metrics/backend', 'backend', 'BackendMetrics', 'Counters of a back end'),
+    metricsRoute(
+      control,
+      '/api/v1/metrics/blobcache',
+      'blobcache',
+      'BlobcacheMetrics',
+      'Counters of a cache',
+    ),
+    route({
+      methods: ['GET'],
+      path: '/api/v1/metrics/inflight',
+      summary: 'Requests being served',
+      answers: { 200: 'The requests', 204: 'There are none', ...MAY_FAIL },
+      handle: async () => {
+        const requests = await control.inflight();
+        return requests.length === 0 ? DONE : ok(requests);
+      },
+    }),
+    route({
+      methods: ['GET'],
+      path: '/metrics',
+      summary: 'Counters for Prometheus',
+      answers: { 200: 'The page', ...MAY_FAIL },
+      contentType: PROMETHEUS_TYPE,
+      handle: async () => {
+        const mounts = await control.allMetrics();
+        return { ...ok(prometheusText(mounts, mounts.length)), contentType: PROMETHEUS_TYPE };
+      },
+    }),
+  ];
+}
+
+/** `upstream` is the name that upstream's errors have for the request. */
+function metricsRoute(
+  control: Control,
+  path: string,
+  kind: MetricsKind,
+  upstream: string,
+  summary: string,
+): Route {
+  const about = kind === 'blobcache' ? 'Id in the configuration' : 'Mountpoint';
+  return route({
+    methods: ['GET'],
+    path,
+    query: {
+      id: { about: `${about}; without it there must be exactly one` },
+      ...(kind === 'files' ? { latest: { about: '`true`: the inodes read since it was last asked' } } : {}),
+    },
+    summary,
+    answers: { 200: 'The counters', ...MAY_FAIL, 404: 'Nothing is counted under the id' },
+    handle: async ({ query }) => {
+      const id = query.get('id');
+      const latest = kind === 'files' && query.get('latest') === 'true';
+      const found = await control.metrics(latest ? 'latest' : kind, id);
+      if (found !== undefined) return ok(found);
       const why =
         id === null ? 'there is not exactly one mount; add ?id=' : `nothing is counted under id ${id}`;
       throw noCounter(upstream, why);
-    }
-    return ok(found);
+    },
   });
 }
 
-async function inflight(control: Control): Promise<ApiReply> {
-  const requests = await control.inflight();
-  return requests.length === 0 ? done : ok(requests);
-}
-
-async function prometheus(control: Control): Promise<ApiReply> {
-  const mounts = await control.allMetrics();
-  const contentType = 'text/plain; version=0.0.4; charset=utf-8';
-  return { status: 200, contentType, body: prometheusText(mounts, mounts.length) };
+/** Describes `rows`, which it is one of. */
+function documentRoute(rows: readonly Route[]): Route {
+  return route({
+    methods: ['GET'],
+    path: '/api/v1/openapi.json',
+    summary: 'This document',
+    answers: { 200: 'The document', ...MAY_FAIL },
+    handle: async () => {
+      const [{ openApi }, { errorBody }] = await Promise.all([
+        import('../../http/openapi.ts'),
+        import('./schemas.ts'),
+      ]);
+      return ok(await openApi({ title: 'nydusd', version: 'v1' }, rows, errorBody));
+    },
+  });
 }

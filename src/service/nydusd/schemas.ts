@@ -41,12 +41,18 @@ const configureDaemon = z.object({
   log_level: z.string().describe('off, error, warn, info, debug or trace'),
 });
 
-const configStore = z.record(z.string(), z.string());
+const runtimeConfig = z.record(z.string(), z.string());
 
 /** Every body of the API by name. */
 export const bodies: {
   readonly modernMount: z.ZodType<ModernMount>;
   readonly legacyMount: z.ZodType<LegacyMount>;
   readonly configureDaemon: z.ZodType<{ log_level: string }>;
-  readonly configStore: z.ZodType<Record<string, string>>;
-} = { modernMount, legacyMount, configureDaemon, configStore };
+  readonly runtimeConfig: z.ZodType<Record<string, string>>;
+} = { modernMount, legacyMount, configureDaemon, runtimeConfig };
+
+/** The body of every error answer. */
+export const errorBody: z.ZodType<{ code: string; message: string }> = z.object({
+  code: z.string(),
+  message: z.string(),
+});

@@ -1,6 +1,7 @@
 import { expect, test } from 'vitest';
-import { loadConfig, localfsConfig, parseConfig, withoutSecrets } from '../../../src/config/load.ts';
+import { loadConfig, localfsConfig, parseConfig } from '../../../src/config/load.ts';
 import { notActiveYet, notSupportedYet } from '../../../src/config/supported.ts';
+import { withoutSecrets } from '../../../src/config/without-secrets.ts';
 
 const v1 = (more = '', backend = '{"type": "localfs", "config": {"dir": "/blobs"}}', cache = '') =>
   `{"device": {"backend": ${backend}${cache}}, "mode": "direct"${more}}`;

@@ -12,10 +12,10 @@ import type { Config } from '../../../config/config.ts';
 import { DIGEST_BYTES } from '../../../lib/content-hash.ts';
 import { Errno } from '../../../lib/errno.ts';
 import type { Addon } from '../../../native/addon.ts';
+import { mapSealed } from '../../../native/sealed.ts';
 import { blobSpec } from '../../../rafs/blob-spec.ts';
 import type { BlobRow, Bootstrap } from '../../../rafs/bootstrap.ts';
 import { ChunkDigests } from '../../../rafs/chunk-digests.ts';
-import { mapBootstrap } from '../../../rafs/memfd.ts';
 import { openBootstrap } from '../../../rafs/open-bootstrap.ts';
 import { openSource } from '../../../source/open.ts';
 import { BlobFeature, SuperFlag } from '../../../wire/rafs/flags.ts';
@@ -61,7 +61,7 @@ export class MountedBlobs {
     memory: BootstrapMemory,
     source: string,
   ): Promise<{ set: number; views: readonly BlobView[] }> {
-    const mapped = mapBootstrap(this.#addon, memory.fd, memory.size);
+    const mapped = mapSealed(this.#addon, memory.fd, memory.size);
     try {
       const bootstrap = openBootstrap(mapped, source);
       if (config.rafs.validate && (bootstrap.flags & SuperFlag.tarfs) !== 0) {

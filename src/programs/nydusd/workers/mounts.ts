@@ -1,7 +1,7 @@
 import type { ChunkFetcher } from '../../../blob/view.ts';
 import { RafsFileSystem } from '../../../imagefs/filesystem.ts';
 import type { Addon } from '../../../native/addon.ts';
-import { mapBootstrap } from '../../../rafs/memfd.ts';
+import { mapSealed } from '../../../native/sealed.ts';
 import { openBootstrap } from '../../../rafs/open-bootstrap.ts';
 import type { FromWorker, MountSpec } from './messages.ts';
 
@@ -25,9 +25,9 @@ export class WorkerMounts {
     this.#post = post;
   }
 
-  /** Maps the bootstrap and builds the file system. Throws RafsError. */
+  /** Maps the bootstrap and builds the file system. Throws RafsError or SystemError. */
   add(spec: MountSpec): WorkerMount {
-    const memory = mapBootstrap(this.#addon, spec.bootstrapFd, spec.bootstrapSize);
+    const memory = mapSealed(this.#addon, spec.bootstrapFd, spec.bootstrapSize);
     try {
       const bootstrap = openBootstrap(memory, spec.path);
       const { serial, blobs, uid, gid, xattrs, validate } = spec;

@@ -5,9 +5,9 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { afterEach, beforeEach, expect, it } from 'vitest';
 import type { BlobView, ChunkAnswer, ChunkRequest } from '../../../../../src/blob/view.ts';
 import { Attr } from '../../../../../src/fuse/filesystem.ts';
+import { seal } from '../../../../../src/native/sealed.ts';
 import type { MountSpec } from '../../../../../src/programs/nydusd/workers/messages.ts';
 import { WorkerPool } from '../../../../../src/programs/nydusd/workers/pool.ts';
-import { sealBytes } from '../../../../../src/rafs/memfd.ts';
 import { openBootstrap } from '../../../../../src/rafs/open-bootstrap.ts';
 import { Opcode } from '../../../../../src/wire/fuse.ts';
 import { addon } from '../../../../support/addon.ts';
@@ -76,8 +76,7 @@ beforeEach(async () => {
     ...view,
     fd: openSync(join(FIXTURES, 'blobs', blobs[i]!.id), 'r'),
   }));
-  const sealed = sealBytes(addon, IMAGE, new Uint8Array(bytes));
-  bootstrapFd = sealed.fd;
+  bootstrapFd = await seal(addon, IMAGE, bytes.byteLength, (into) => into.set(new Uint8Array(bytes)));
   pool = new WorkerPool({
     log: { debug() {}, info() {}, warn() {}, error() {} },
     pollUs: 0,
@@ -100,7 +99,7 @@ beforeEach(async () => {
     serial: SERIAL,
     path: '/image',
     bootstrapFd,
-    bootstrapSize: sealed.size,
+    bootstrapSize: bytes.byteLength,
     blobs: views,
     uid: 0,
     gid: 0,

@@ -1,4 +1,7 @@
-/** What serves guests: the addon, the vhost-user socket, the workers, the blobs and the mounts. Loaded after the API socket is bound. */
+/**
+ * What serves guests: the vhost-user socket, the workers, the blobs and the mounts. Loaded after the API socket is
+ * bound.
+ */
 import { readFile } from 'node:fs/promises';
 import type { Config } from '../../config/config.ts';
 import { addon } from '../../native/index.ts';
@@ -7,12 +10,14 @@ import { VhostUserListener } from '../../vhost/listener.ts';
 import { raiseOpenFiles } from '../common/limits.ts';
 import type { Log } from '../common/logging.ts';
 import type { EventLog } from './events.ts';
-import { MountTable } from './mounts.ts';
+import { ImageOpener } from './image-opener.ts';
+import { MountTable } from './mount-table.ts';
 import type { NydusdOptions } from './options.ts';
 import { StorageClient } from './storage/client.ts';
 import { WorkerPool } from './workers/pool.ts';
 
-export interface Machine {
+/** The parts that serve guests, as the API and the start of the daemon need them. */
+export interface DataPlane {
   readonly mounts: MountTable;
   readonly workers: WorkerPool;
   readonly storage: StorageClient;
@@ -22,13 +27,16 @@ export interface Machine {
   stop(): Promise<void>;
 }
 
-/** Starts serving. `end` is called with an exit code when the daemon must stop by itself. Throws when the socket cannot be had. */
-export async function startMachine(
+/**
+ * Starts serving. `end` is called with an exit code when the daemon must stop by itself. Throws when the socket cannot
+ * be had.
+ */
+export async function startDataPlane(
   options: NydusdOptions,
   log: Log,
   events: EventLog,
   end: (code: number) => void,
-): Promise<Machine> {
+): Promise<DataPlane> {
   await raiseOpenFiles(options.rlimitNofile, log);
   const died = (what: string) => (cause: unknown) => {
     log.error({ cause: cause instanceof Error ? cause.stack : String(cause) }, `${what} died: ending`);
@@ -49,7 +57,8 @@ export async function startMachine(
     died: died('a queue worker'),
   });
   const ownConfig = () => loadOwnConfig(options);
-  const mounts = new MountTable({ addon, storage, workers, log, ownConfig });
+  const images = new ImageOpener({ addon, storage, log, ownConfig });
+  const mounts = new MountTable({ images, workers, log });
   listener = new VhostUserListener(options.sock, {
     addon,
     host: options.exitOnDisconnect ? endingHost(workers, () => listener?.session?.ended, end) : workers,
@@ -108,7 +117,9 @@ async function mountAtStart(options: NydusdOptions, mounts: MountTable): Promise
   });
 }
 
-/** One argument that names a file is a list of paths, a line each (today); otherwise the arguments are the paths (2020). */
+/**
+ * One argument that names a file is a list of paths, a line each (today); otherwise the arguments are the paths (2020).
+ */
 async function prefetchList(given: readonly string[]): Promise<readonly string[]> {
   if (given.length !== 1) return given;
   try {

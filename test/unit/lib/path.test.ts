@@ -1,5 +1,5 @@
 import { expect, it } from 'vitest';
-import { normalisePath, PathError, splitPath } from '../../../src/vfs/path.ts';
+import { normalisePath, PathError, splitPath } from '../../../src/lib/path.ts';
 
 it.each([
   ['/', '/'],
@@ -27,6 +27,7 @@ it.each([
   `/${'n'.repeat(256)}`,
   `/${'é'.repeat(128)}`,
   `/${'n'.repeat(256)}/..`,
+  '/n'.repeat(2049),
 ])('refuses %j', (path) => {
   expect(() => normalisePath(path)).toThrow(PathError);
 });
