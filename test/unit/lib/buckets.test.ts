@@ -12,7 +12,7 @@ it.each([
   [16, 3, 2],
   [17, 3, 3],
   [Number.POSITIVE_INFINITY, 3, 3],
-])('%d falls into bucket %i of those that end below their limit, %i of those that end with it', (value, above, notBelow) => {
+])('%d is in bucket %i of those that end below their limit, %i of those that end at it', (value, above, notBelow) => {
   expect([firstAbove(LIMITS, value), firstNotBelow(LIMITS, value)]).toEqual([above, notBelow]);
 });
 
