@@ -74,6 +74,11 @@ export type Resume = (result: number, bytes?: Uint8Array) => void;
  */
 export interface ReadSink {
   /**
+   * What is appended from now on is good only while `count[0]` stays what it is: when it has changed by the time the
+   * bytes have been moved, they are thrown away and the READ begins anew. Another thread may change it, each time once.
+   */
+  relyOn(count: Int32Array): void;
+  /**
    * Appends `length` bytes of `fd` at `fileOffset`. They are read once the file system's call is over, by a pool
    * thread where the page cache lacks them; a file that ends before, or cannot be read, makes the answer EIO. Returns
    * the bytes taken, fewer than `length` when the answer is full, or -EIO for more pieces than a READ may have.

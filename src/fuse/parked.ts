@@ -147,7 +147,7 @@ export class ParkedRequests {
       isCalled = true;
       const resume = () => {
         if (result < 0) this.answer(parked, result, 0);
-        else this.#repeat(parked, bytes ?? null);
+        else this.repeat(parked, bytes ?? null);
       };
       // Within a call the request being served would be lost, and this one answered twice.
       if (this.#isInCall) queueMicrotask(resume);
@@ -162,7 +162,8 @@ export class ParkedRequests {
     parked.channel.flush();
   }
 
-  #repeat(parked: ParkedRequest, supplied: Uint8Array | null): void {
+  /** Ends the wait by serving the request once more, with `supplied` where given. */
+  repeat(parked: ParkedRequest, supplied: Uint8Array | null): void {
     if (!this.#release(parked)) return;
     this.#resumer.repeat(parked, supplied);
     parked.channel.flush();

@@ -22,6 +22,9 @@ export class ReadPlan implements ReadSink {
   /** Bytes planned so far, in order, and their limit. */
   #planned = 0;
   #limit = 0;
+  /** What the file system relies on, and how it was. */
+  #relied: Int32Array | null = null;
+  #seen = 0;
 
   constructor(parked: ParkedRequests) {
     this.#parked = parked;
@@ -31,13 +34,22 @@ export class ReadPlan implements ReadSink {
   serve(fs: FileSystem, request: RequestContext, offset: number, size: number): number {
     this.#request = request;
     this.#limit = size;
-    this.#count = 0;
-    this.#planned = 0;
-    this.supplied = request.supplied;
-    const result = fs.read(request.hi, request.lo, offset, size, this);
-    if (result < 0) return result;
-    request.large = this.#planned;
-    return this.#move();
+    for (;;) {
+      this.#count = 0;
+      this.#planned = 0;
+      this.#relied = null;
+      this.supplied = request.supplied;
+      const result = fs.read(request.hi, request.lo, offset, size, this);
+      if (result < 0) return result;
+      request.large = this.#planned;
+      const moved = this.#move();
+      if (moved !== LARGE || !isOutdated(this.#relied, this.#seen)) return moved;
+    }
+  }
+
+  relyOn(count: Int32Array): void {
+    this.#relied = count;
+    this.#seen = count[0]!;
   }
 
   fromFile(fd: number, fileOffset: number, length: number): number {
@@ -91,14 +103,21 @@ export class ReadPlan implements ReadSink {
       advance(e, at, Math.max(n, 0));
       const parked = this.#parked.park(this.#request);
       parked.reading = true;
-      this.#readBlocking(parked, e.slice(at, this.#count * WORDS), this.#planned);
+      const extents = e.slice(at, this.#count * WORDS);
+      this.#readBlocking(parked, extents, this.#planned, this.#relied, this.#seen);
       return PENDING;
     }
     return LARGE;
   }
 
   /** Reads extents on a pool thread, one after the other, then answers with `total` bytes. */
-  #readBlocking(parked: ParkedRequest, extents: Float64Array, total: number): void {
+  #readBlocking(
+    parked: ParkedRequest,
+    extents: Float64Array,
+    total: number,
+    relied: Int32Array | null,
+    seen: number,
+  ): void {
     const { channel, slot } = parked;
     const length = extents[2]!;
     const skip = OutHeader.size + extents[3]!;
@@ -108,14 +127,20 @@ export class ReadPlan implements ReadSink {
         this.#parked.answer(parked, -Errno.EIO, 0);
       } else if (result < length) {
         advance(extents, 0, result);
-        this.#readBlocking(parked, extents, total);
-      } else if (extents.length === WORDS) {
-        this.#parked.answer(parked, LARGE, total);
+        this.#readBlocking(parked, extents, total, relied, seen);
+      } else if (extents.length > WORDS) {
+        this.#readBlocking(parked, extents.subarray(WORDS), total, relied, seen);
+      } else if (isOutdated(relied, seen)) {
+        this.#parked.repeat(parked, null);
       } else {
-        this.#readBlocking(parked, extents.subarray(WORDS), total);
+        this.#parked.answer(parked, LARGE, total);
       }
     });
   }
+}
+
+function isOutdated(relied: Int32Array | null, seen: number): boolean {
+  return relied !== null && relied[0] !== seen;
 }
 
 /** The extent at `at` of `extents` lacks `got` bytes less than before. */

@@ -61,6 +61,8 @@ export class RafsFileSystem implements FileSystem {
   readonly #blobs: readonly BlobView[];
   /** Ready bits by blob index; null = always ready. */
   readonly #ready: readonly (Uint8Array | null)[];
+  /** Changes when chunks are evicted; null where none ever is. */
+  readonly #evictions: Int32Array | null;
   readonly #chunkSize: number;
   readonly #ownerOverride: boolean;
   readonly #inodesCount: number;
@@ -76,10 +78,13 @@ export class RafsFileSystem implements FileSystem {
     this.#options = options;
     this.#blobs = options.blobs;
     this.#ready = options.blobs.map((blob) => (blob.ready === null ? null : new Uint8Array(blob.ready)));
+    // One count serves all blobs of the process.
+    const evictions = options.blobs.find((blob) => blob.evictions !== null)?.evictions;
+    this.#evictions = evictions == null ? null : new Int32Array(evictions);
     this.#chunkSize = bootstrap.chunkSize;
     this.#ownerOverride = (bootstrap.flags & SuperFlag.explicitUidGid) === 0;
     this.#inodesCount = bootstrap.inodesCount;
-    this.#miss = new ChunkMiss(bootstrap, this.#image, options.blobs, options.fetcher);
+    this.#miss = new ChunkMiss(bootstrap, this.#image, options.blobs, this.#evictions, options.fetcher);
   }
 
   lookup(_hi: number, lo: number, bytes: Uint8Array, nameStart: number, nameEnd: number, out: Entry): number {
@@ -139,6 +144,8 @@ export class RafsFileSystem implements FileSystem {
     const end = Math.min(offset + size, fileSize);
     const supplied = sink.supplied;
     if (supplied !== null) return sink.fromBytes(supplied, 0, Math.min(supplied.length, end - offset));
+    // Before the first look at a bit: see blob/open-cache.ts.
+    if (this.#evictions !== null) sink.relyOn(this.#evictions);
     const first = Math.floor(offset / this.#chunkSize);
     if (end <= (first + 1) * this.#chunkSize) {
       const state = this.#look(lo, first);

@@ -36,12 +36,20 @@ export class ChunkMiss {
   readonly #bootstrap: Bootstrap;
   readonly #image: Image;
   readonly #blobs: readonly BlobView[];
+  readonly #evictions: Int32Array | null;
   readonly #fetcher: ChunkFetcher;
 
-  constructor(bootstrap: Bootstrap, image: Image, blobs: readonly BlobView[], fetcher: ChunkFetcher) {
+  constructor(
+    bootstrap: Bootstrap,
+    image: Image,
+    blobs: readonly BlobView[],
+    evictions: Int32Array | null,
+    fetcher: ChunkFetcher,
+  ) {
     this.#bootstrap = bootstrap;
     this.#image = image;
     this.#blobs = blobs;
+    this.#evictions = evictions;
     this.#fetcher = fetcher;
   }
 
@@ -51,12 +59,15 @@ export class ChunkMiss {
    * instead.
    */
   fetch(lo: number, offset: number, end: number, resume: Resume): void {
+    const evictions = this.#evictions?.[0];
     const { wanted, parts } = this.#collect(lo, offset, end);
     this.#fetchAll(wanted, (result) => {
       if (result < 0) return resume(result);
       if ([...wanted.values()].every(({ pieces }) => pieces === null)) return resume(0);
       const bytes = new Uint8Array(end - offset);
       const ok = parts.every((part) => part.hole || this.#place(part, wanted, bytes));
+      // What was read from a cache file may have been evicted meanwhile.
+      if (this.#evictions?.[0] !== evictions) return resume(0);
       return ok ? resume(0, bytes) : resume(-EIO);
     });
   }

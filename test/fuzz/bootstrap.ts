@@ -177,6 +177,7 @@ function visit(
 /** Takes what it is given; refuses reads at impossible places. */
 class CheckedSink implements ReadSink {
   readonly supplied = null;
+  relyOn(): void {}
   fromFile(_fd: number, fileOffset: number, length: number): number {
     if (!(fileOffset >= 0 && length > 0 && length <= 1 << 20))
       throw new Error(`read of ${length} at ${fileOffset}`);

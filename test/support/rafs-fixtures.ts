@@ -55,12 +55,13 @@ export function manifestRows(root: string, name: string): string[][] {
 
 /** Views over nothing: no chunk is ready. */
 export function emptyViews(bootstrap: Bootstrap): BlobView[] {
+  const evictions = new SharedArrayBuffer(4);
   return bootstrap.blobs.map((blob) => ({
     handle: blob.index,
     fd: -1,
     delivery: 'file',
     ready: new SharedArrayBuffer((blob.chunkCount >> 3) + 1),
-    evictions: new SharedArrayBuffer(4),
+    evictions,
     chunkCount: blob.chunkCount,
     size: blob.uncompressedSize,
   }));

@@ -10,6 +10,8 @@ export class CollectingSink implements ReadSink {
   /** Settles when the parked READ is resumed. */
   resumed: Promise<number> | null = null;
 
+  relyOn(): void {}
+
   fromFile(fd: number, fileOffset: number, length: number): number {
     this.calls.push(`${fileOffset}+${length}`);
     const bytes = Buffer.alloc(length);

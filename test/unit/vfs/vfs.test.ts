@@ -293,7 +293,13 @@ describe('nodes that are not', () => {
   ])('%i:%i give ENOENT to every call', (hi, lo) => {
     const bytes = Buffer.from('name');
     const out = new Uint8Array(8192);
-    const sink = { fromFile: () => 0, fromBytes: () => 0, later: () => () => {}, supplied: null };
+    const sink = {
+      relyOn: () => {},
+      fromFile: () => 0,
+      fromBytes: () => 0,
+      later: () => () => {},
+      supplied: null,
+    };
     const none: DirectorySink = { add: () => true, addPlus: () => true };
     expect([
       lookup(hi, lo, 'name'),
