@@ -32,7 +32,7 @@ export function blobSpec(row: BlobRow, bootstrap: Bootstrap, source: string): Bl
 }
 
 /** The blob's id where the file is named after it; extensions do not count (storage/src/device.rs). */
-function idOfFile(path: string): string {
+export function idOfFile(path: string): string {
   return basename(path).replace(/(?<=.)\..*$/s, '');
 }
 

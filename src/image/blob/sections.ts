@@ -1,4 +1,4 @@
-import { digest } from '../../lib/content-hash.ts';
+import { DIGEST_BYTES, digest } from '../../lib/content-hash.ts';
 import { encodeChunkInfoHeader } from '../../wire/blob-meta.ts';
 import {
   encodeToc,
@@ -99,7 +99,7 @@ export class BlobSections {
 
   /** Writes the table of contents, the end of the blob. Size and SHA-256 with its tar header; zeros where there is none. */
   toc(): { readonly tocSize: number; readonly tocDigest: Buffer } {
-    if (!this.#hasToc) return { tocSize: 0, tocDigest: Buffer.alloc(32) };
+    if (!this.#hasToc) return { tocSize: 0, tocDigest: Buffer.alloc(DIGEST_BYTES) };
     const toc = encodeToc(this.#entries);
     const header = encodeTrailingTarHeader(Section.toc, toc.length);
     this.#out.write(toc);

@@ -3,6 +3,7 @@ import { pipeline } from 'node:stream/promises';
 import { createZstdDecompress } from 'node:zlib';
 import { decrypt } from '../../blob/decode.ts';
 import { type BlobSource, readAt, SourceError } from '../../blob/source.ts';
+import { DIGEST_BYTES, digest } from '../../lib/content-hash.ts';
 import { BlobError, checkBlob } from '../../wire/blob-error.ts';
 import { CHUNK_INFO_BYTES_MAX, ChunkInfoHeader } from '../../wire/blob-meta.ts';
 import {
@@ -19,7 +20,6 @@ import { ImageError, throwIfInterrupted } from '../model/error.ts';
 import type { BlobCheckOptions, CheckedBlob } from './contract.ts';
 
 const WINDOW_BYTES = 1 << 20;
-const DIGEST_BYTES = 32;
 
 /** A part of an object, in bytes. */
 export interface Range {
@@ -134,7 +134,7 @@ export async function checkToc(blob: CheckedBlob, options: BlobCheckOptions): Pr
   const place = `table of contents of blob ${row.index} (${spec.metaObjectId})`;
   if (row.tocSize > 0 && row.tocSize !== tocSize + TAR_HEADER_BYTES)
     faults.add(place, `has ${tocSize + TAR_HEADER_BYTES} bytes, the bootstrap says ${row.tocSize}`);
-  const actual = createHash('sha256').update(toc).update(header).digest();
+  const actual = digest('sha256', toc, header);
   if (!isZero(row.tocDigest) && actual.compare(row.tocDigest) !== 0)
     faults.add(place, `sha256 is ${actual.toString('hex')}, must be ${hex(row.tocDigest)}`);
   const entries = decodeToc(toc, start);
@@ -195,7 +195,7 @@ async function sectionDigest(blob: CheckedBlob, entry: TocEntry, options: BlobCh
   }
   const bytes = await readSection(blob, entry, options);
   if (name === Section.digests) compareDigests(blob, bytes, options);
-  return createHash('sha256').update(bytes).digest();
+  return digest('sha256', bytes);
 }
 
 /** SHA-256 of what zstd data unpack to, as a stream: a bootstrap may be large. */

@@ -1,6 +1,6 @@
 import type { BlobSource } from '../../blob/source.ts';
 import { Turns } from '../../lib/turns.ts';
-import { compressorOf, digesterOf } from '../../wire/rafs/flags.ts';
+import { compressorOf } from '../../wire/rafs/flags.ts';
 import { type Destination, writeOutput } from '../blob/output-file.ts';
 import { encodeBootstrap } from '../bootstrap/encode.ts';
 import { BLOBS_MAX_V6, type ImageBlob, tooManyBlobs } from '../model/blob.ts';
@@ -11,14 +11,7 @@ import { BlobReader } from '../read/blob-reader.ts';
 import { checkCompatible, refuseTarfs } from '../read/compatible.ts';
 import { loadDictionary } from '../read/dictionary.ts';
 import { type LoadedImage, loadImage } from '../read/load.ts';
-import {
-  cipherOf,
-  contentKey,
-  keptOptions,
-  outsideBlobs,
-  packerOf,
-  replaceChunks,
-} from '../rewrite/carry-over.ts';
+import { contentKey, keptOptions, outsideBlobs, replaceChunks } from '../rewrite/carry-over.ts';
 import { type CopyProgress, copyBlob } from '../rewrite/copy-blob.ts';
 import { type CompactPlan, type CompactRules, planCompaction } from './plan.ts';
 
@@ -152,8 +145,7 @@ async function writeBlobs(
   options: CompactOptions,
   turns: Turns,
 ): Promise<WrittenBlobs> {
-  const { version, flags } = image.bootstrap;
-  if (version === 6 && plan.blobs.length > BLOBS_MAX_V6) throw tooManyBlobs();
+  if (image.bootstrap.version === 6 && plan.blobs.length > BLOBS_MAX_V6) throw tooManyBlobs();
   const reader = new BlobReader(image, options.source);
   const places = new Map<number, number>();
   const chunks = new Map<StoredChunk, StoredChunk>();
@@ -167,12 +159,9 @@ async function writeBlobs(
       continue;
     }
     const { blob, moved } = await copyBlob(planned.chunks, reader, {
-      version,
+      image,
       blobIndex,
-      compressor: packerOf(image),
-      digester: digesterOf(flags),
-      cipher: cipherOf(image, planned.chunks),
-      destination: { kind: 'directory', path: options.blobDir },
+      blobDir: options.blobDir,
       tarHeaders: false,
       turns,
       onProgress: options.onProgress,

@@ -1,13 +1,13 @@
 import { hash } from 'node:crypto';
 import fs from 'node:fs';
 import { promisify } from 'node:util';
+import { DIGEST_BYTES } from '../../lib/content-hash.ts';
 import { writeAll } from '../../lib/file/write.ts';
 
 const read = promisify(fs.read);
 
 /** Size of a block of digests. */
 export const HASH_BLOCK: number = 4096;
-const DIGEST_BYTES = 32;
 const DIGESTS_PER_BLOCK = HASH_BLOCK / DIGEST_BYTES;
 /** Data hashed at a time: the event loop does not wait longer than for this. */
 const BATCH_BYTES = 512 * 1024;

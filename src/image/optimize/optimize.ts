@@ -1,6 +1,6 @@
 import type { BlobSource } from '../../blob/source.ts';
 import { Turns } from '../../lib/turns.ts';
-import { compressorOf, digesterOf } from '../../wire/rafs/flags.ts';
+import { compressorOf } from '../../wire/rafs/flags.ts';
 import { type Destination, writeOutput } from '../blob/output-file.ts';
 import { encodeBootstrap } from '../bootstrap/encode.ts';
 import { BLOBS_MAX_V6, type ImageBlob, tooManyBlobs } from '../model/blob.ts';
@@ -10,14 +10,7 @@ import { assignInodes, type ImageNode, isRegular, type NumberedTree } from '../m
 import { BlobReader } from '../read/blob-reader.ts';
 import { refuseTarfs } from '../read/compatible.ts';
 import { type LoadedImage, loadImage } from '../read/load.ts';
-import {
-  cipherOf,
-  contentKey,
-  keptOptions,
-  outsideBlobs,
-  packerOf,
-  replaceChunks,
-} from '../rewrite/carry-over.ts';
+import { contentKey, keptOptions, outsideBlobs, replaceChunks } from '../rewrite/carry-over.ts';
 import { type CopiedBlob, type CopyProgress, copyBlob } from '../rewrite/copy-blob.ts';
 import type { AccessedFile, ByteRange } from './access-list.ts';
 
@@ -138,15 +131,11 @@ async function copyWanted(
   turns: Turns,
 ): Promise<CopiedBlob | null> {
   if (chunks.length === 0) return null;
-  const { version, flags } = image.bootstrap;
-  if (version === 6 && blobIndex >= BLOBS_MAX_V6) throw tooManyBlobs();
+  if (image.bootstrap.version === 6 && blobIndex >= BLOBS_MAX_V6) throw tooManyBlobs();
   return await copyBlob(chunks, new BlobReader(image, options.source), {
-    version,
+    image,
     blobIndex,
-    compressor: packerOf(image),
-    digester: digesterOf(flags),
-    cipher: cipherOf(image, chunks),
-    destination: { kind: 'directory', path: options.blobDir },
+    blobDir: options.blobDir,
     tarHeaders: true,
     turns,
     onProgress: options.onProgress,
