@@ -7,8 +7,8 @@ export interface AheadLimits<Item> {
 }
 
 /**
- * What `work` makes of each item, in their order. Items are worked on before their turn, within the limits. Rejects as the
- * first one that fails; the others are then left to themselves.
+ * What `work` makes of each item, in their order. Items are worked on before their turn, within the limits. Rejects as
+ * the first one that fails; the others are then left to themselves.
  */
 export async function* ahead<Item, Result>(
   items: Iterable<Item>,

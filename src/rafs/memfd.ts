@@ -16,8 +16,9 @@ const SMALLEST = 4096;
 const COPY_BYTES = 1 << 24;
 
 /**
- * Reads the file at `path` once into a sealed memfd, so that whoever may write the file cannot change it under a mount. Throws RafsError:
- * RAFS_READ for what the system refuses, RAFS_TOO_LARGE, RAFS_NOT_A_BOOTSTRAP for a file too small to be one.
+ * Reads the file at `path` once into a sealed memfd, so that whoever may write the file cannot change it under a
+ * mount. Throws RafsError: RAFS_READ for what the system refuses, RAFS_TOO_LARGE, RAFS_NOT_A_BOOTSTRAP for a
+ * file too small to be one.
  */
 export function sealBootstrap(addon: MemfdAddon, path: string): SealedBootstrap {
   const file = attempt(`open ${path}`, () => openSync(path, 'r'));

@@ -61,8 +61,8 @@ async function* windows(
 }
 
 /**
- * Whether an object's SHA-256 is `wanted`, as ids are made: over all bytes, or all but the digest array, whose place is `digests`. Null if it is,
- * otherwise what it is.
+ * Whether an object's SHA-256 is `wanted`, as ids are made: over all bytes, or all but the digest array, whose place is
+ * `digests`. Null if it is, otherwise what it is.
  */
 export async function idMismatch(
   source: BlobSource,
@@ -107,8 +107,9 @@ export async function checkMetaBlob(
 }
 
 /**
- * A blob's table of contents: its own digest, and those of its sections. storage/src/meta/toc.rs. Resolves with the place of the digest array,
- * which is not part of the blob's id; null if there is none. Rejects with BlobError or SourceError.
+ * A blob's table of contents: its own digest, and those of its sections. storage/src/meta/toc.rs. Resolves with
+ * the place of the digest array, which is not part of the blob's id; null if there is none. Rejects with
+ * BlobError or SourceError.
  */
 export async function checkToc(blob: CheckedBlob, options: BlobCheckOptions): Promise<Range | null> {
   const { row, spec } = blob;

@@ -46,9 +46,10 @@ export interface CompactResult {
 }
 
 /**
- * Rewrites the blobs of an image: unused chunks go, small blobs become one. Null: the image has too few blobs (`minBlobs`) or no data, and
- * nothing was written. The blobs that were there are not touched. Rejects with ImageError, RafsError, BlobError or SourceError; then nothing is
- * left behind but, at most, complete blobs. builder/src/compact.rs.
+ * Rewrites the blobs of an image: unused chunks go, small blobs become one. Null: the image has too few
+ * blobs (`minBlobs`) or no data, and nothing was written. The blobs that were there are not touched. Rejects
+ * with ImageError, RafsError, BlobError or SourceError; then nothing is left behind but, at most, complete
+ * blobs. builder/src/compact.rs.
  */
 export async function compact(options: CompactOptions): Promise<CompactResult | null> {
   const turns = new Turns(options.signal, interrupted);

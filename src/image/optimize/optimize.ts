@@ -44,11 +44,13 @@ export interface OptimizeResult {
 }
 
 /**
- * Copies the chunks of the listed files into a blob of their own, which a mount can fetch in one piece, and writes a bootstrap in which
- * these files refer to it. Each distinct chunk is stored once; files that are not listed are not changed. The blob's row has the
- * features of any other: the original means to mark it (0x400) and does not. builder/src/optimize_prefetch.rs.
+ * Copies the chunks of the listed files into a blob of their own, which a mount can fetch in one piece, and writes a
+ * bootstrap in which these files refer to it. Each distinct chunk is stored once; files that are not listed are not
+ * changed. The blob's row has the features of any other: the original means to mark it (0x400) and does not.
+ * builder/src/optimize_prefetch.rs.
  *
- * Rejects with ImageError, RafsError, BlobError or SourceError; then nothing is left behind but, at most, the complete blob.
+ * Rejects with ImageError, RafsError, BlobError or SourceError; then nothing is left behind but,
+ * at most, the complete blob.
  */
 export async function optimize(options: OptimizeOptions): Promise<OptimizeResult> {
   const turns = new Turns(options.signal, interrupted);

@@ -24,7 +24,9 @@ import { ImageError } from '../model/error.ts';
 import type { LoadedImage } from './load.ts';
 import { ReadWindow } from './read-window.ts';
 
-/** Decoded bytes that `inOrder` keeps ready before they are asked for, and how many chunks at most: bounds of memory. */
+/**
+ * Decoded bytes that `inOrder` keeps ready before they are asked for, and how many chunks at most: bounds of memory.
+ */
 const AHEAD = {
   countMax: 64,
   sizeMax: 16 << 20,
@@ -57,7 +59,10 @@ interface OpenBlob {
 /** A chunk on its way to another blob. */
 export interface PackedChunk {
   readonly plain: Uint8Array;
-  /** As stored, but not encrypted; null where these bytes mean nothing without others: part of a batch or of a gzip stream. */
+  /**
+   * As stored, but not encrypted; null where these bytes mean nothing without others: part of a
+   * batch or of a gzip stream.
+   */
   readonly packed: Uint8Array | null;
   /** Of `packed`. */
   readonly compressor: Compressor;
@@ -78,9 +83,9 @@ interface BlobPiece {
 type ImageOfBlobs = Pick<LoadedImage, 'path' | 'bootstrap' | 'chunks'>;
 
 /**
- * Reads the chunks of an image from its blobs, whatever their form, and verifies CRC-32C and digest of each where the image has them.
- * Blobs are opened when first used; decoding runs on the pool threads. All methods reject with BlobError, SourceError or ImageError, which
- * name blob and chunk. Does not close the source.
+ * Reads the chunks of an image from its blobs, whatever their form, and verifies CRC-32C and digest of each where the
+ * image has them. Blobs are opened when first used; decoding runs on the pool threads. All methods reject with
+ * BlobError, SourceError or ImageError, which name blob and chunk. Does not close the source.
  */
 export class BlobReader {
   readonly #image: ImageOfBlobs;
@@ -157,15 +162,17 @@ export class BlobReader {
   }
 
   /**
-   * The bytes of `chunks`, one after the other. Reads and decodes ahead of the caller by at most 16 MiB, or by one chunk if that is larger.
+   * The bytes of `chunks`, one after the other. Reads and decodes ahead of the caller by at most 16 MiB, or by
+   * one chunk if that is larger.
    */
   inOrder(chunks: Iterable<StoredChunk>): AsyncGenerator<Uint8Array> {
     return ahead(chunks, (chunk) => this.read(chunk), AHEAD);
   }
 
   /**
-   * All of a blob's chunks in the order of their numbers, those which the tree does not use included: the uncompressed blob, but for the zeros
-   * between them. A tar (tarfs) comes in pieces of 1 MiB. v5: only chunks which the tree uses. At most `inFlightMax` are read ahead.
+   * All of a blob's chunks in the order of their numbers, those which the tree does not use included: the uncompressed
+   * blob, but for the zeros between them. A tar (tarfs) comes in pieces of 1 MiB. v5: only chunks which the tree uses.
+   * At most `inFlightMax` are read ahead.
    */
   async *pieces(blobIndex: number, inFlightMax: number = AHEAD.countMax): AsyncGenerator<BlobPiece> {
     const { spec, table, window } = await this.#open(blobIndex);

@@ -54,8 +54,9 @@ const AHEAD = { countMax: 8, sizeMax: Number.POSITIVE_INFINITY, sizeOf: () => 0 
 const NO_DIGESTS = Buffer.alloc(0);
 
 /**
- * Stores `chunks` (each once) in a new blob in the given order, as they are compressed already. Each is verified before. The file
- * appears complete under its SHA-256, or not at all. Rejects with ImageError, BlobError or SourceError.
+ * Stores `chunks` (each once) in a new blob in the given order, as they are compressed already. Each is
+ * verified before. The file appears complete under its SHA-256, or not at all. Rejects with ImageError,
+ * BlobError or SourceError.
  */
 export async function copyBlob(
   chunks: readonly StoredChunk[],
@@ -240,8 +241,10 @@ function cipherOf(image: LoadedImage, chunks: Iterable<StoredChunk>): BlobCipher
   return null;
 }
 
-/** Compressor of a blob that is added: the image's, or zstd where that is gzip, for v6 names one per blob. In v5 gzip stays: such chunks are
- * only copied. */
+/**
+ * Compressor of a blob that is added: the image's, or zstd where that is gzip, for v6 names one per blob. In v5 gzip
+ * stays: such chunks are only copied.
+ */
 function compressorFor({ bootstrap }: LoadedImage): Compressor {
   const compressor = compressorOf(bootstrap.flags);
   return bootstrap.version === 6 && compressor === 'gzip' ? 'zstd' : compressor;
