@@ -4,8 +4,8 @@ import { BlobFeature, UNKNOWN_BLOB_ID } from '../wire/rafs/flags.ts';
 import type { BlobRow, Bootstrap } from './bootstrap.ts';
 
 /**
- * The blob of a row as room `blob` wants it. `source` is the path the bootstrap came from: an inlined bootstrap does not know
- * its blob's id, which is that file's name.
+ * The blob of a row as room `blob` wants it. `source` is the path the bootstrap came from: an inlined bootstrap does
+ * not know its blob's id, which is that file's name.
  */
 export function blobSpec(row: BlobRow, bootstrap: Bootstrap, source: string): BlobSpec {
   const id = row.id === UNKNOWN_BLOB_ID ? idOfFile(source) : row.id;
@@ -32,11 +32,14 @@ export function blobSpec(row: BlobRow, bootstrap: Bootstrap, source: string): Bl
 }
 
 /** The blob's id where the file is named after it; extensions do not count (storage/src/device.rs). */
-function idOfFile(path: string): string {
+export function idOfFile(path: string): string {
   return basename(path).replace(/(?<=.)\..*$/s, '');
 }
 
-/** The object with the chunk info of a SEPARATE blob: the one with the bootstrap at its end, or one named by its digest. Null: the blob itself. */
+/**
+ * The object with the chunk info of a SEPARATE blob: the one with the bootstrap at its end, or one named by its
+ * digest. Null: the blob itself.
+ */
 function metaIdOf(row: BlobRow, source: string): string | null {
   if ((row.features & BlobFeature.separate) === 0) return null;
   if ((row.features & BlobFeature.inlinedFsMeta) !== 0) return idOfFile(source);

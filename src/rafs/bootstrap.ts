@@ -3,8 +3,8 @@ import type { DecodedSuperblockV5 } from '../wire/rafs/superblock-v5.ts';
 import type { DecodedSuperblockV6, DeviceSlot } from '../wire/rafs/superblock-v6.ts';
 
 /**
- * A data blob as the bootstrap describes it. For v5, whose table has fewer columns, compressor and digester are the image's and the
- * chunk-info fields are 0. Sizes and offsets in bytes.
+ * A data blob as the bootstrap describes it. For v5, whose table has fewer columns, compressor and digester are the
+ * image's and the chunk-info fields are 0. Sizes and offsets in bytes.
  */
 export interface BlobRow {
   readonly index: number;
@@ -83,7 +83,10 @@ export type Bootstrap = BootstrapV5 | BootstrapV6;
 export interface BootstrapV5 extends Common {
   readonly version: 5;
   readonly superblock: DecodedSuperblockV5;
-  /** Images without chunk indices: by blob, the sorted uncompressed offsets of its chunks, whose places are the indices. Otherwise null. */
+  /**
+   * Images without chunk indices: by blob, the sorted uncompressed offsets of its chunks, whose places are
+   * the indices. Otherwise null.
+   */
   readonly legacyOffsets: readonly Float64Array[] | null;
 }
 export interface BootstrapV6 extends Common {

@@ -2,8 +2,9 @@ import { ChunkRecordLayout, type DecodedChunk, decodeChunk } from '../wire/rafs/
 import type { Bootstrap } from './bootstrap.ts';
 
 /**
- * The v6 chunk table by (blob, chunk): digests and CRCs for blobs without an inlined digest array. Built at first use, 4 bytes a chunk.
- * Rows of unknown blobs or chunks are ignored; a chunk without a row has none. A v5 bootstrap has no such table.
+ * The v6 chunk table by (blob, chunk): digests and CRCs for blobs without an inlined digest array. Built at first
+ * use, 4 bytes a chunk. Rows of unknown blobs or chunks are ignored; a chunk without a row has none. A v5
+ * bootstrap has no such table.
  */
 export class ChunkDigests {
   readonly #bootstrap: Bootstrap;

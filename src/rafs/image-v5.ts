@@ -35,7 +35,10 @@ const { EIO, ENODATA, ENOENT, ERANGE } = Errno;
 const CHUNK = ChunkRecordLayout;
 const DOTS: Uint8Array = Buffer.from('..');
 
-/** Inodes of a v5 bootstrap; nodeid = i_ino, which all aliases of a hardlink share. Options: `validate` checks inode digests at first use. */
+/**
+ * Inodes of a v5 bootstrap; nodeid = i_ino, which all aliases of a hardlink share. Options: `validate` checks
+ * inode digests at first use.
+ */
 export class ImageV5 implements Image {
   readonly rootLo: number = 1;
   fault = '';

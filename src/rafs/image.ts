@@ -10,7 +10,9 @@ const S_IFSOCK = 0xc000;
 /** Link targets are copied into buffers of this size. */
 export const SYMLINK_BYTES_MAX = 4096;
 
-/** Attributes of an inode as an image keeps them; filled in place. Time in seconds (may exceed 32 bits) and nanoseconds. */
+/**
+ * Attributes of an inode as an image keeps them; filled in place. Time in seconds (may exceed 32 bits) and nanoseconds.
+ */
 export class InodeAttr {
   inoLo = 0;
   size = 0;
@@ -54,8 +56,9 @@ export class DirectoryAt {
 }
 
 /**
- * Inodes of a bootstrap, by nodeid `lo`. `checkInode` must have answered 0 for an inode before anything else is asked of it. Nothing throws or
- * loops beyond the bootstrap's size, whatever its bytes; -EIO means damage, described by `fault`.
+ * Inodes of a bootstrap, by nodeid `lo`. `checkInode` must have answered 0 for an inode before anything else
+ * is asked of it. Nothing throws or loops beyond the bootstrap's size, whatever its bytes; -EIO means
+ * damage, described by `fault`.
  */
 export interface Image {
   readonly rootLo: number;

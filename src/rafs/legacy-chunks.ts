@@ -6,8 +6,9 @@ import type { BlobRow, BootstrapV5 } from './bootstrap.ts';
 import { ImageV5 } from './image-v5.ts';
 
 /**
- * Images of 2020 have no extended blob table and no chunk indices. Numbers each blob's chunks by their uncompressed offset, and derives the
- * counts and sizes which the table lacks. Reads all inodes; damaged ones, which answer EIO later, are left out.
+ * Images of 2020 have no extended blob table and no chunk indices. Numbers each blob's chunks by their
+ * uncompressed offset, and derives the counts and sizes which the table lacks. Reads all inodes; damaged ones,
+ * which answer EIO later, are left out.
  */
 export function withLegacyChunks(bootstrap: BootstrapV5): BootstrapV5 {
   if (bootstrap.blobs.every(({ features }) => (features & BlobFeature.v5NoExtBlobTable) === 0))

@@ -37,7 +37,10 @@ export function bootstrapPath(argument: string | undefined, flags: BootstrapFlag
   return path!;
 }
 
-/** Where blobs are read from; null if nothing was said of it. Rejects when the configuration is wrong or names a backend that is not there yet. */
+/**
+ * Where blobs are read from; null if nothing was said of it. Rejects when the configuration is wrong or names a
+ * backend that is not there yet.
+ */
 export async function blobSource(flags: BootstrapFlags): Promise<BlobSource | null> {
   if (flags.blobDir !== undefined) return localBlobs(flags.blobDir);
   if (flags.config === undefined) return null;

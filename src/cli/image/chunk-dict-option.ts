@@ -1,4 +1,7 @@
-/** The file of `--chunk-dict [bootstrap=]FILE`. What stands before the first `=` is the kind of dictionary. Throws an Error naming the flag. */
+/**
+ * The file of `--chunk-dict [bootstrap=]FILE`. What stands before the first `=` is the kind of dictionary. Throws
+ * an Error naming the flag.
+ */
 export function parseChunkDict(text: string): string {
   const at = text.indexOf('=');
   const kind = at < 0 ? 'bootstrap' : text.slice(0, at);

@@ -103,8 +103,9 @@ function placesOf(flags: ExportFlags, command: Command): { bootstrap: string; di
 }
 
 /**
- * A `BlobCacheEntry` of a bootstrap, of either version, as far as it is used here: {type, config_v2: {backend: {type, localfs: {dir}},
- * metadata_path}} or {type, config: {backend_type, backend_config: {dir}, metadata_path}}. api/src/config.rs.
+ * A `BlobCacheEntry` of a bootstrap, of either version, as far as it is used here: {type, config_v2: {backend:
+ * {type, localfs: {dir}}, metadata_path}} or {type, config: {backend_type, backend_config: {dir},
+ * metadata_path}}. api/src/config.rs.
  */
 function readEntry(path: string): { bootstrap: string; dir: string } {
   try {

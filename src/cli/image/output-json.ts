@@ -1,4 +1,7 @@
-/** The object which `--output-json` writes; consumers read `blobs`, `fs_version` and `compressor`. src/bin/nydus-image/main.rs. */
+/**
+ * The object which `--output-json` writes; consumers read `blobs`, `fs_version` and `compressor`.
+ * src/bin/nydus-image/main.rs.
+ */
 interface OutputJson {
   readonly version: string;
   readonly bootstrap: string;
@@ -14,9 +17,11 @@ interface OutputJson {
 }
 
 /**
- * Says what was built. The `external_` fields are always empty: every directory build of the original also leaves `<bootstrap>.external`, the
- * tree of files which `--attributes` puts into a store of their own, and without that flag it has none. nydusify reads it only
- * where it gave the flag, which is refused here. `bootstrapPath` as the user wrote it; `seconds` of the whole build. */
+ * Says what was built. The `external_` fields are always empty: every directory build of the original also leaves
+ * `<bootstrap>.external`, the tree of files which `--attributes` puts into a store of their own, and without that flag
+ * it has none. nydusify reads it only where it gave the flag, which is refused here. `bootstrapPath` as the user wrote
+ * it; `seconds` of the whole build.
+ */
 export function outputJson(
   version: string,
   bootstrapPath: string,

@@ -6,8 +6,8 @@ const AFTER_MS = 2000;
 const EVERY_MS = 200;
 
 /**
- * Shows how far work is, on one line of the terminal which is rewritten in place, once it has taken a while; undefined where standard error is
- * no terminal. `text` gets a state and the seconds it took to get there.
+ * Shows how far work is, on one line of the terminal which is rewritten in place, once it has taken a while; undefined
+ * where standard error is no terminal. `text` gets a state and the seconds it took to get there.
  */
 export function progressLine<Progress>(
   text: (progress: Progress, seconds: number) => string,

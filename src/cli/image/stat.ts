@@ -48,7 +48,8 @@ async function runStat(flags: StatFlags, command: Command): Promise<void> {
   const { bootstrap, blobDir, target } = flags;
   if (bootstrap === undefined && blobDir === undefined)
     throw new Error('one of --bootstrap and --blob-dir must be specified');
-  // Nothing is read from blobs but the bootstraps at their ends; what is wrong with the configuration is said all the same.
+  // Nothing is read from blobs but the bootstraps at their ends; what is wrong with the
+  // configuration is said all the same.
   if (flags.config !== undefined) await (await blobSource({ config: flags.config }))?.close();
   const stat = new ImageStat(flags.digester, bootstrap === undefined);
   if (bootstrap !== undefined) await stat.addBase(bootstrap);

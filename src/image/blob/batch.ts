@@ -18,8 +18,8 @@ interface BatchMember {
 }
 
 /**
- * Collects small files into batches which are compressed as one: `--batch-size`. Only files of a single chunk below half the batch
- * size are taken. storage/src/meta/batch.rs, builder/src/core/node.rs.
+ * Collects small files into batches which are compressed as one: `--batch-size`. Only files of a single chunk below
+ * half the batch size are taken. storage/src/meta/batch.rs, builder/src/core/node.rs.
  */
 export class Batcher {
   readonly #size: number;

@@ -27,7 +27,10 @@ export interface BlobBuildOptions {
   readonly blob: Destination;
   /** Null: the bootstrap goes to the end of the blob. */
   readonly bootstrap: Destination | null;
-  /** How the mount learns what to read ahead: from a list of files, or from the size of the blob's head. By default `fs`. */
+  /**
+   * How the mount learns what to read ahead: from a list of files, or from the size of the
+   * blob's head. By default `fs`.
+   */
   readonly prefetchPolicy?: 'fs' | 'blob';
   /** Table of contents and digest array at the end of the blob; v6. */
   readonly blobToc?: boolean;
@@ -50,8 +53,8 @@ export interface BlobBuildOptions {
 const READAHEAD_MAX = 0xffff_ffff;
 
 /**
- * The data blob of a build, from its first chunk to its name. The file is made when it is first needed: a source that is refused leaves
- * no trace.
+ * The data blob of a build, from its first chunk to its name. The file is made when it is first needed: a source that
+ * is refused leaves no trace.
  */
 export class BlobBuild {
   readonly #options: BlobBuildOptions;
@@ -101,8 +104,8 @@ export class BlobBuild {
   }
 
   /**
-   * Stores what is still in flight and the chunk info behind it. Returns the row of the blob, null if it has no data. `early`: files whose data
-   * was stored first to be read ahead.
+   * Stores what is still in flight and the chunk info behind it. Returns the row of the blob, null if it has no data.
+   * `early`: files whose data was stored first to be read ahead.
    */
   async finishData(early: readonly ImageNode[]): Promise<ImageBlob | null> {
     const { out, chunker } = this.#open();
@@ -139,7 +142,8 @@ export class BlobBuild {
     const { fsVersion, blobToc } = this.#options;
     const isAlone = this.#sections === null;
     const sections = this.#sections ?? this.#startSections(this.#features(this.chunker));
-    // At the start of the file, as the original leaves it, a v6 bootstrap is taken for the whole file and refused for its size.
+    // At the start of the file, as the original leaves it, a v6 bootstrap is taken for the whole file
+    // and refused for its size.
     if (isAlone && fsVersion === 6 && !blobToc) sections.data(0);
     await sections.bootstrap(bytes);
   }

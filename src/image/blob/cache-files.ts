@@ -6,9 +6,10 @@ import { OutputFile } from './output-file.ts';
 const ALL_READY = 0xff;
 
 /**
- * The cache files of a blob as nydusd leaves them once it has fetched all of it, made by a build instead of the blob: `ID.blob.data` (the
- * uncompressed image), `ID.blob.meta` (v6: the chunk info) and `ID.blob.data.chunk_map` (every chunk is there). The original makes
- * the first two (builder/src/core/context.rs, BlobCacheGenerator); without the third nydusd would ask for the blob.
+ * The cache files of a blob as nydusd leaves them once it has fetched all of it, made by a build instead of the blob:
+ * `ID.blob.data` (the uncompressed image), `ID.blob.meta` (v6: the chunk info) and `ID.blob.data.chunk_map` (every
+ * chunk is there). The original makes the first two (builder/src/core/context.rs, BlobCacheGenerator); without the
+ * third nydusd would ask for the blob.
  */
 export class CacheFiles {
   readonly #directory: string;

@@ -37,7 +37,10 @@ export function chunkInfoV1(chunks: readonly StoredChunk[]): ChunkInfoBytes {
   return { bytes, count: chunks.length, contextOffset: 0, contextSize: 0, contextCount: 0 };
 }
 
-/** Chunk info of 24 bytes an entry, and behind it the contexts of batches. Throws ImageError for a chunk that does not fit. */
+/**
+ * Chunk info of 24 bytes an entry, and behind it the contexts of batches. Throws ImageError for
+ * a chunk that does not fit.
+ */
 export function chunkInfoV2(chunks: readonly StoredChunk[], batcher: Batcher | null): ChunkInfoBytes {
   const entries = chunks.length * CHUNK_INFO_V2_SIZE;
   const batches = batcher?.batches ?? [];

@@ -21,8 +21,8 @@ export function newCipher(): BlobCipher {
 }
 
 /**
- * Encrypts what is stored as one piece. The result is as long, but 18 bytes for less than 16: filled with the number of missing bytes, and
- * marked. utils/src/crypt.rs.
+ * Encrypts what is stored as one piece. The result is as long, but 18 bytes for less than 16: filled with the number of
+ * missing bytes, and marked. utils/src/crypt.rs.
  */
 export function encrypt(cipher: BlobCipher, bytes: Uint8Array): Buffer {
   const stream = createCipheriv('aes-128-xts', cipher.key, cipher.iv);

@@ -18,9 +18,10 @@ export interface Span {
 }
 
 /**
- * Compresses parts of `source` on a pool thread: bare LZ4 blocks, or zstd frames of level 3, as the original's. Resolves with what each
- * becomes: a part of `target`, or the part of the source itself where compression does not make it smaller. Neither buffer may change
- * meanwhile; `target` has as many bytes as the source and PACK_SLACK more. `spans` ascend and do not overlap.
+ * Compresses parts of `source` on a pool thread: bare LZ4 blocks, or zstd frames of level 3, as the original's.
+ * Resolves with what each becomes: a part of `target`, or the part of the source itself where compression does not make
+ * it smaller. Neither buffer may change meanwhile; `target` has as many bytes as the source and PACK_SLACK more.
+ * `spans` ascend and do not overlap.
  */
 export function compressSpans(
   source: Buffer,

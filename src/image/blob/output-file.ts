@@ -21,7 +21,8 @@ const FLIGHTS_MAX = 4;
  * A file that appears under its name only when it is complete. Bytes go to a hidden neighbour, are hashed as they pass,
  * and `finish` renames. A destination that is a pipe or a device is written straight through.
  *
- * `append` leaves hashing and writing to pool threads; what came by it must be flushed before anything else is asked of the file.
+ * `append` leaves hashing and writing to pool threads; what came by it must be flushed before anything
+ * else is asked of the file.
  */
 export class OutputFile {
   readonly #destination: Destination;
@@ -64,7 +65,10 @@ export class OutputFile {
     return this.#size;
   }
 
-  /** Appends a copy of `bytes`. A promise when the file is slower than its bytes come: await it. It may reject with an earlier failure. */
+  /**
+   * Appends a copy of `bytes`. A promise when the file is slower than its bytes come: await it. It may
+   * reject with an earlier failure.
+   */
   append(bytes: Uint8Array): Promise<void> | undefined {
     this.#size += bytes.length;
     this.#slab ??= Buffer.allocUnsafeSlow(SLAB_BYTES);
@@ -204,7 +208,10 @@ export class OutputFile {
   }
 }
 
-/** Writes a file that appears whole or not at all; its absolute path. `beforeName` runs when all of it is written. Throws ImageError. */
+/**
+ * Writes a file that appears whole or not at all; its absolute path. `beforeName` runs when all of it is
+ * written. Throws ImageError.
+ */
 export function writeOutput(destination: Destination, bytes: Uint8Array, beforeName?: () => void): string {
   const out = new OutputFile(destination);
   try {

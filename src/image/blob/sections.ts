@@ -1,4 +1,4 @@
-import { digest } from '../../lib/content-hash.ts';
+import { DIGEST_BYTES, digest } from '../../lib/content-hash.ts';
 import { encodeChunkInfoHeader } from '../../wire/blob-meta.ts';
 import {
   encodeToc,
@@ -26,8 +26,9 @@ interface SectionOptions {
 }
 
 /**
- * Writes what stands behind the chunk data of a blob, in the order of the format: chunk info and its header, digest array, bootstrap,
- * table of contents, each followed by a tar header where the features say so. builder/src/core/blob.rs, storage/src/meta/toc.rs.
+ * Writes what stands behind the chunk data of a blob, in the order of the format: chunk info and its header, digest
+ * array, bootstrap, table of contents, each followed by a tar header where the features say so.
+ * builder/src/core/blob.rs, storage/src/meta/toc.rs.
  */
 export class BlobSections {
   readonly #out: OutputFile;
@@ -97,9 +98,11 @@ export class BlobSections {
     this.#entry(Section.bootstrap, bytes, packed === bytes ? 'none' : 'zstd', offset, packed.length);
   }
 
-  /** Writes the table of contents, the end of the blob. Size and SHA-256 with its tar header; zeros where there is none. */
+  /**
+   * Writes the table of contents, the end of the blob. Size and SHA-256 with its tar header; zeros where there is none.
+   */
   toc(): { readonly tocSize: number; readonly tocDigest: Buffer } {
-    if (!this.#hasToc) return { tocSize: 0, tocDigest: Buffer.alloc(32) };
+    if (!this.#hasToc) return { tocSize: 0, tocDigest: Buffer.alloc(DIGEST_BYTES) };
     const toc = encodeToc(this.#entries);
     const header = encodeTrailingTarHeader(Section.toc, toc.length);
     this.#out.write(toc);

@@ -148,7 +148,9 @@ class InodeArea {
     return { offset, layout: DataLayout.flatPlain, dataOffset: 0 };
   }
 
-  /** A directory or link: the part of its data that does not fill a block goes behind the inode if both fit one block. */
+  /**
+   * A directory or link: the part of its data that does not fill a block goes behind the inode if both fit one block.
+   */
   placeWithTail(node: ImageNode): PlaceV6 {
     const inodeSize = inodeSizeV6(node);
     const tail = node.size % this.#blockSize;

@@ -45,7 +45,9 @@ const XATTR_VALUE_MAX = 0xffff;
 /** EROFS file type by the type bits of st_mode, shifted right by 12. */
 const EROFS_TYPES: Readonly<Record<number, number>> = { 8: 1, 4: 2, 2: 3, 6: 4, 1: 5, 12: 6, 10: 7 };
 
-/** The EROFS-compatible bootstrap of a tree whose data has been stored. Throws ImageError where the format has no room. */
+/**
+ * The EROFS-compatible bootstrap of a tree whose data has been stored. Throws ImageError where the format has no room.
+ */
 export function writeBootstrapV6(tree: NumberedTree, options: BootstrapOptions): Buffer {
   const blockSize = options.tarfs === true ? TARFS_BLOCK_SIZE : BLOCK_SIZE;
   const layout = layoutV6(tree, blockSize);
@@ -124,8 +126,8 @@ interface ChunkEntry {
 }
 
 /**
- * Every chunk once for each blob, sorted by digest and blob. Where two layers name the same blob its chunks are of two objects; of
- * blobs without digests one row stands for all.
+ * Every chunk once for each blob, sorted by digest and blob. Where two layers name the same blob its chunks are of two
+ * objects; of blobs without digests one row stands for all.
  */
 function collectChunks(tree: NumberedTree, chunkSize: number): ChunkEntry[] {
   const entries = new Map<string, ChunkEntry>();

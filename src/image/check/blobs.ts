@@ -87,8 +87,9 @@ export class BlobChecker {
   }
 
   /**
-   * A blob's id is the SHA-256 of its bytes, without the digest array if it has one, unless the builder was told another. So it vouches for
-   * what no digest covers: chunks no file uses, headers, a tar as it is; but it does not prove damage.
+   * A blob's id is the SHA-256 of its bytes, without the digest array if it has one, unless the builder was
+   * told another. So it vouches for what no digest covers: chunks no file uses, headers, a tar as it is; but
+   * it does not prove damage.
    */
   async #checkId({ row, spec }: CheckedBlob, digests: Range | null): Promise<void> {
     const { source, notes, signal } = this.#options;

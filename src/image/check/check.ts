@@ -37,9 +37,10 @@ export interface CheckReport {
 }
 
 /**
- * Verifies an image: superblock and tables were when it was opened; here every inode, entry, xattr and chunk record, v5 inode digests, and with
- * `source` each blob's chunk info, table of contents, meta blob and chunks. Memory does not depend on the size of the blobs. Rejects
- * with ImageError IMAGE_ABORTED when the signal says so, with nothing else that the bytes of an image can bring about.
+ * Verifies an image: superblock and tables were when it was opened; here every inode, entry, xattr and chunk record, v5
+ * inode digests, and with `source` each blob's chunk info, table of contents, meta blob and chunks. Memory does not
+ * depend on the size of the blobs. Rejects with ImageError IMAGE_ABORTED when the signal says so, with nothing else
+ * that the bytes of an image can bring about.
  */
 export async function checkImage(options: CheckOptions): Promise<CheckReport> {
   const { bootstrap, path, source, signal, onProgress } = options;

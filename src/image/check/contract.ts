@@ -9,7 +9,10 @@ import type { Faults } from './faults.ts';
 export interface TreeCheck {
   /** Adds what is wrong with an entry that the reader accepts. */
   entry(entry: WalkEntry): void;
-  /** By blob: offset of the record or table row of each chunk, by its key (the index; in images without indices the uncompressed offset). */
+  /**
+   * By blob: offset of the record or table row of each chunk, by its key (the index; in images without indices
+   * the uncompressed offset).
+   */
   readonly chunks: readonly ReadonlyMap<number, number>[];
 }
 

@@ -23,7 +23,10 @@ const FEATURE_WORDS: readonly (readonly [number, string])[] = [
   [BlobFeature.chunkDictGenerated, 'is-chunkdict-generated'],
 ];
 
-/** Lines which the original prints of a sound image; `verbose` lists inodes and chunks first. src/bin/nydus-image/validator.rs. */
+/**
+ * Lines which the original prints of a sound image; `verbose` lists inodes and chunks first.
+ * src/bin/nydus-image/validator.rs.
+ */
 export function* checkLines(bootstrap: Bootstrap, path: string, verbose: boolean): Generator<string> {
   if (verbose) {
     const image = imageOf(bootstrap);

@@ -3,6 +3,7 @@ import { pipeline } from 'node:stream/promises';
 import { createZstdDecompress } from 'node:zlib';
 import { decrypt } from '../../blob/decode.ts';
 import { type BlobSource, readAt, SourceError } from '../../blob/source.ts';
+import { DIGEST_BYTES, digest } from '../../lib/content-hash.ts';
 import { BlobError, checkBlob } from '../../wire/blob-error.ts';
 import { CHUNK_INFO_BYTES_MAX, ChunkInfoHeader } from '../../wire/blob-meta.ts';
 import {
@@ -19,7 +20,6 @@ import { ImageError, throwIfInterrupted } from '../model/error.ts';
 import type { BlobCheckOptions, CheckedBlob } from './contract.ts';
 
 const WINDOW_BYTES = 1 << 20;
-const DIGEST_BYTES = 32;
 
 /** A part of an object, in bytes. */
 export interface Range {
@@ -61,8 +61,8 @@ async function* windows(
 }
 
 /**
- * Whether an object's SHA-256 is `wanted`, as ids are made: over all bytes, or all but the digest array, whose place is `digests`. Null if it is,
- * otherwise what it is.
+ * Whether an object's SHA-256 is `wanted`, as ids are made: over all bytes, or all but the digest array, whose place is
+ * `digests`. Null if it is, otherwise what it is.
  */
 export async function idMismatch(
   source: BlobSource,
@@ -107,8 +107,9 @@ export async function checkMetaBlob(
 }
 
 /**
- * A blob's table of contents: its own digest, and those of its sections. storage/src/meta/toc.rs. Resolves with the place of the digest array,
- * which is not part of the blob's id; null if there is none. Rejects with BlobError or SourceError.
+ * A blob's table of contents: its own digest, and those of its sections. storage/src/meta/toc.rs. Resolves with
+ * the place of the digest array, which is not part of the blob's id; null if there is none. Rejects with
+ * BlobError or SourceError.
  */
 export async function checkToc(blob: CheckedBlob, options: BlobCheckOptions): Promise<Range | null> {
   const { row, spec } = blob;
@@ -134,7 +135,7 @@ export async function checkToc(blob: CheckedBlob, options: BlobCheckOptions): Pr
   const place = `table of contents of blob ${row.index} (${spec.metaObjectId})`;
   if (row.tocSize > 0 && row.tocSize !== tocSize + TAR_HEADER_BYTES)
     faults.add(place, `has ${tocSize + TAR_HEADER_BYTES} bytes, the bootstrap says ${row.tocSize}`);
-  const actual = createHash('sha256').update(toc).update(header).digest();
+  const actual = digest('sha256', toc, header);
   if (!isZero(row.tocDigest) && actual.compare(row.tocDigest) !== 0)
     faults.add(place, `sha256 is ${actual.toString('hex')}, must be ${hex(row.tocDigest)}`);
   const entries = decodeToc(toc, start);
@@ -195,7 +196,7 @@ async function sectionDigest(blob: CheckedBlob, entry: TocEntry, options: BlobCh
   }
   const bytes = await readSection(blob, entry, options);
   if (name === Section.digests) compareDigests(blob, bytes, options);
-  return createHash('sha256').update(bytes).digest();
+  return digest('sha256', bytes);
 }
 
 /** SHA-256 of what zstd data unpack to, as a stream: a bootstrap may be large. */

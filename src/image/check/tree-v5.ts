@@ -85,7 +85,10 @@ export class TreeCheckV5 implements TreeCheck {
     return same(bytes, own.chunks, theirs.chunks, length) ? null : `${where}: other chunk records`;
   }
 
-  /** The chunks of a dictionary's file are those of many: no rule of a file's holds, nor do its blobs' sizes count all of them. */
+  /**
+   * The chunks of a dictionary's file are those of many: no rule of a file's holds, nor do its
+   * blobs' sizes count all of them.
+   */
   #checkDictionary(at: number, fault: (rule: string) => void): void {
     const { chunks, count } = chunkRecordsV5(this.#bootstrap.view, at);
     for (let i = 0; i < count; i++) {

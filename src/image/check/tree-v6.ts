@@ -16,7 +16,10 @@ const KNOWN_FLAGS = ChunkFlag.compressed | ChunkFlag.encrypted | ChunkFlag.batch
 /** Bits of the chunk format which hold the size, as a shift of the block size. */
 const FORMAT_BITS = 0x1f;
 
-/** Rules of v6 inodes beyond those of the reader: xattrs, chunk addresses, the chunk table and what they say of each other. */
+/**
+ * Rules of v6 inodes beyond those of the reader: xattrs, chunk addresses, the chunk table and
+ * what they say of each other.
+ */
 export class TreeCheckV6 implements TreeCheck {
   readonly #bootstrap: BootstrapV6;
   readonly #image: Image;

@@ -1,6 +1,6 @@
 import type { BlobSource } from '../../blob/source.ts';
 import { Turns } from '../../lib/turns.ts';
-import { compressorOf, digesterOf } from '../../wire/rafs/flags.ts';
+import { compressorOf } from '../../wire/rafs/flags.ts';
 import { type Destination, writeOutput } from '../blob/output-file.ts';
 import { encodeBootstrap } from '../bootstrap/encode.ts';
 import { BLOBS_MAX_V6, type ImageBlob, tooManyBlobs } from '../model/blob.ts';
@@ -11,14 +11,7 @@ import { BlobReader } from '../read/blob-reader.ts';
 import { checkCompatible, refuseTarfs } from '../read/compatible.ts';
 import { loadDictionary } from '../read/dictionary.ts';
 import { type LoadedImage, loadImage } from '../read/load.ts';
-import {
-  cipherOf,
-  contentKey,
-  keptOptions,
-  outsideBlobs,
-  packerOf,
-  replaceChunks,
-} from '../rewrite/carry-over.ts';
+import { contentKey, keptOptions, outsideBlobs, replaceChunks } from '../rewrite/carry-over.ts';
 import { type CopyProgress, copyBlob } from '../rewrite/copy-blob.ts';
 import { type CompactPlan, type CompactRules, planCompaction } from './plan.ts';
 
@@ -53,9 +46,10 @@ export interface CompactResult {
 }
 
 /**
- * Rewrites the blobs of an image: unused chunks go, small blobs become one. Null: the image has too few blobs (`minBlobs`) or no data, and
- * nothing was written. The blobs that were there are not touched. Rejects with ImageError, RafsError, BlobError or SourceError; then nothing is
- * left behind but, at most, complete blobs. builder/src/compact.rs.
+ * Rewrites the blobs of an image: unused chunks go, small blobs become one. Null: the image has too few
+ * blobs (`minBlobs`) or no data, and nothing was written. The blobs that were there are not touched. Rejects
+ * with ImageError, RafsError, BlobError or SourceError; then nothing is left behind but, at most, complete
+ * blobs. builder/src/compact.rs.
  */
 export async function compact(options: CompactOptions): Promise<CompactResult | null> {
   const turns = new Turns(options.signal, interrupted);
@@ -152,8 +146,7 @@ async function writeBlobs(
   options: CompactOptions,
   turns: Turns,
 ): Promise<WrittenBlobs> {
-  const { version, flags } = image.bootstrap;
-  if (version === 6 && plan.blobs.length > BLOBS_MAX_V6) throw tooManyBlobs();
+  if (image.bootstrap.version === 6 && plan.blobs.length > BLOBS_MAX_V6) throw tooManyBlobs();
   const reader = new BlobReader(image, options.source);
   const places = new Map<number, number>();
   const chunks = new Map<StoredChunk, StoredChunk>();
@@ -167,12 +160,9 @@ async function writeBlobs(
       continue;
     }
     const { blob, moved } = await copyBlob(planned.chunks, reader, {
-      version,
+      image,
       blobIndex,
-      compressor: packerOf(image),
-      digester: digesterOf(flags),
-      cipher: cipherOf(image, planned.chunks),
-      destination: { kind: 'directory', path: options.blobDir },
+      blobDir: options.blobDir,
       tarHeaders: false,
       turns,
       onProgress: options.onProgress,

@@ -42,9 +42,10 @@ interface Usage {
 }
 
 /**
- * Decides which blobs are kept, dropped, stripped of unused chunks and put together: equal chunks are stored once, blobs without a used
- * chunk go, and small ones are joined greedily in the order of their size. builder/src/compact.rs describes the rules; the program built
- * from it drops every blob that is not of a dictionary, because two of its conditions are the wrong way round.
+ * Decides which blobs are kept, dropped, stripped of unused chunks and put together: equal chunks are stored once,
+ * blobs without a used chunk go, and small ones are joined greedily in the order of their size. builder/src/compact.rs
+ * describes the rules; the program built from it drops every blob that is not of a dictionary, because two of its
+ * conditions are the wrong way round.
  */
 export function planCompaction(input: CompactInput, rules: CompactRules): CompactPlan {
   const { substitutes, usages } = countUses(input);

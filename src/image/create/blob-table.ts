@@ -20,8 +20,8 @@ interface EarlierImages {
 }
 
 /**
- * The blob table of a build: first all blobs of the parent, then blobs of the dictionary and the new one in the order of their first use. A
- * blob that both the parent and the dictionary have is one row. builder/src/core/context.rs.
+ * The blob table of a build: first all blobs of the parent, then blobs of the dictionary and the new one in the order
+ * of their first use. A blob that both the parent and the dictionary have is one row. builder/src/core/context.rs.
  */
 export class BlobTable implements EarlierChunks {
   readonly #rows: (ImageBlob | null)[];
@@ -101,8 +101,8 @@ export class BlobTable implements EarlierChunks {
 }
 
 /**
- * Chunks of an image by digest. Of several with the same digest the first one counts: in the order of the tree or, in a dictionary with a
- * chunk table, of that table. builder/src/core/chunk_dict.rs.
+ * Chunks of an image by digest. Of several with the same digest the first one counts: in the order of the tree or, in a
+ * dictionary with a chunk table, of that table. builder/src/core/chunk_dict.rs.
  */
 function chunksByDigest(
   image: LoadedImage | null,
@@ -125,7 +125,9 @@ function chunksByDigest(
   return chunks;
 }
 
-/** Whether digests are found in a table, which is sorted by digest and blob, and not in the blobs or, in v5, the inodes. */
+/**
+ * Whether digests are found in a table, which is sorted by digest and blob, and not in the blobs or, in v5, the inodes.
+ */
 function hasChunkTable(bootstrap: Bootstrap): boolean {
   return bootstrap.version === 6 && (bootstrap.flags & SuperFlag.inlinedChunkDigest) === 0;
 }

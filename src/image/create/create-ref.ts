@@ -16,9 +16,9 @@ interface RefOptions extends RefOutput, Pick<CreateOptions, 'signal' | 'onProgre
 }
 
 /**
- * Builds a v6 image whose data is the archive itself: a tar.gz with places where inflating can begin ("zran"), or a plain
- * tar. Beside the bootstrap it makes a meta blob, named by its SHA-256. Throws ImageError; aborting the signal ends the
- * build with IMAGE_ABORTED.
+ * Builds a v6 image whose data is the archive itself: a tar.gz with places where inflating can begin ("zran"), or a
+ * plain tar. Beside the bootstrap it makes a meta blob, named by its SHA-256. Throws ImageError; aborting the signal
+ * ends the build with IMAGE_ABORTED.
  */
 export async function createRef(options: RefOptions): Promise<CreateResult> {
   const turns = new Turns(options.signal, interrupted);

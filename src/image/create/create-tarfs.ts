@@ -24,7 +24,10 @@ interface TarfsOptions
   readonly blobId: string | null;
 }
 
-/** Builds the bootstrap of a tarfs image, all there is to build. Throws ImageError; aborting the signal ends it with IMAGE_ABORTED. */
+/**
+ * Builds the bootstrap of a tarfs image, all there is to build. Throws ImageError; aborting the signal
+ * ends it with IMAGE_ABORTED.
+ */
 export async function createTarfs(options: TarfsOptions): Promise<CreateResult> {
   const turns = new Turns(options.signal, interrupted);
   const progress = new BuildProgress(options.onProgress, turns);

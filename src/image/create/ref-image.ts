@@ -120,7 +120,10 @@ async function writeInlined(
   return { ...refResult(image, { blobIds, own }, { path: '', size: bytes.length }), metaBlobPath };
 }
 
-/** The bootstrap names a meta blob that is an object of its own by its SHA-256. Both are complete before either gets its name. */
+/**
+ * The bootstrap names a meta blob that is an object of its own by its SHA-256. Both are complete
+ * before either gets its name.
+ */
 async function writeBeside(
   image: RefImage,
   own: ImageBlob | null,

@@ -72,7 +72,10 @@ function pointOf(image: string, chunks: readonly ChunkRow[]): Point {
   return { image, chunks, size, contents, distinctSize, group: 0, visited: false };
 }
 
-/** The part of both images' bytes that remains when what is there twice is stored once: 0.5 for equal images, 1 for images without a common chunk. */
+/**
+ * The part of both images' bytes that remains when what is there twice is stored once: 0.5 for equal images, 1 for
+ * images without a common chunk.
+ */
 function distance(a: Point, b: Point): number {
   let distinct = a.distinctSize;
   for (const [digest, size] of b.contents) if (!a.contents.has(digest)) distinct += size;

@@ -48,9 +48,9 @@ const BLOCK_SIZE = 4096;
 const BLOB_BYTES_MIN = BLOCK_SIZE;
 
 /**
- * Adds the chunks of images to a database, chooses those which are worth to be shared by images to come, and writes the dictionary: a
- * bootstrap with one file, whose chunks are all chunks of the blobs that hold a chosen one. Neither database nor bootstrap are changed when
- * anything fails. builder/src/chunkdict_generator.rs.
+ * Adds the chunks of images to a database, chooses those which are worth to be shared by images to come, and writes the
+ * dictionary: a bootstrap with one file, whose chunks are all chunks of the blobs that hold a chosen one. Neither
+ * database nor bootstrap are changed when anything fails. builder/src/chunkdict_generator.rs.
  *
  * Rejects with ImageError, RafsError, BlobError or SourceError.
  */
@@ -249,7 +249,10 @@ function writeDictionary(
   };
 }
 
-/** All chunks of the blobs that have a selected one, by blob, in the order of ids and places. Each place once, whatever images have it. */
+/**
+ * All chunks of the blobs that have a selected one, by blob, in the order of ids and places. Each place
+ * once, whatever images have it.
+ */
 function chunksByBlob(
   rows: readonly ChunkRow[],
   selected: ReadonlySet<ChunkRow>,

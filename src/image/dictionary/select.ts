@@ -8,7 +8,9 @@ interface Selection {
   readonly loneImages: readonly string[];
 }
 
-/** The part of each image's versions, the oldest, from which is learned; with the others is tried what it is good for. */
+/**
+ * The part of each image's versions, the oldest, from which is learned; with the others is tried what it is good for.
+ */
 const TRAIN_SHARE = 0.7;
 /** Each round finds groups of images among the chunks that the rounds before left. */
 const ROUNDS_MAX = 7;
@@ -20,10 +22,11 @@ const GROUPED_MIN = 0.2;
 const ALPHA = 0.5;
 
 /**
- * Chooses chunks of `chunks`, which are in the order in which images were added. Two things make a chunk worth it: that most images of a
- * group of similar ones have it (DBSCAN over the bytes which images share), and that an image keeps it from version to version (exponential
- * smoothing of how often it does). Radius and threshold are those that leave least of the newest versions' bytes.
- * src/bin/nydus-image/deduplicate.rs; what is left to the order of a hash map there is in the order of names here.
+ * Chooses chunks of `chunks`, which are in the order in which images were added. Two things make a chunk worth it: that
+ * most images of a group of similar ones have it (DBSCAN over the bytes which images share), and that an image keeps it
+ * from version to version (exponential smoothing of how often it does). Radius and threshold are those that leave least
+ * of the newest versions' bytes. src/bin/nydus-image/deduplicate.rs; what is left to the order of a hash map there is
+ * in the order of names here.
  */
 export function selectChunks(chunks: readonly ChunkRow[]): Selection {
   const groups = groupImages(chunks);
@@ -98,8 +101,9 @@ function keptByVersions(chunks: readonly ChunkRow[], groups: readonly ImageGroup
 }
 
 /**
- * The chunks of one image, versions in order, whose score is above `threshold`, each content once. The score of a chunk is the mean of
- * whether the version before has its content and of the score of the chunk before it; the first version's chunks have 0.
+ * The chunks of one image, versions in order, whose score is above `threshold`, each content once. The score of a
+ * chunk is the mean of whether the version before has its content and of the score of the chunk before it; the
+ * first version's chunks have 0.
  */
 export function smoothed(chunks: readonly ChunkRow[], threshold: number): ChunkRow[] {
   const selected = new Map<string, ChunkRow>();
@@ -121,7 +125,10 @@ export function smoothed(chunks: readonly ChunkRow[], threshold: number): ChunkR
   return [...selected.values()];
 }
 
-/** Versions of each image in order, the older and the newer ones. Chunks of one image stay together, images sorted by name. */
+/**
+ * Versions of each image in order, the older and the newer ones. Chunks of one image stay
+ * together, images sorted by name.
+ */
 export function splitVersions(chunks: readonly ChunkRow[]): { train: ChunkRow[]; test: ChunkRow[] } {
   const train: ChunkRow[] = [];
   const test: ChunkRow[] = [];
@@ -146,7 +153,10 @@ export function splitVersions(chunks: readonly ChunkRow[]): { train: ChunkRow[];
   return { train, test };
 }
 
-/** The numbers in a version's name, by which versions are ordered; versions with the same numbers are one. Larger ones than an i32 are left out. */
+/**
+ * The numbers in a version's name, by which versions are ordered; versions with the same numbers are one. Larger ones
+ * than an i32 are left out.
+ */
 function versionNumbers(version: string): number[] {
   return (version.match(/[0-9]+/g) ?? []).map(Number).filter((number) => number <= 0x7fff_ffff);
 }

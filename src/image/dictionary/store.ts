@@ -49,7 +49,9 @@ export function databasePath(url: string): string {
   throw new ImageError('IMAGE_BAD_SOURCE', `${url}: ${kind} ${rule}`);
 }
 
-/** Chunks and blobs of images, kept from run to run in an SQLite file. All methods throw ImageError that names the file. */
+/**
+ * Chunks and blobs of images, kept from run to run in an SQLite file. All methods throw ImageError that names the file.
+ */
 export class ChunkStore {
   readonly #path: string;
   readonly #isNew: boolean;

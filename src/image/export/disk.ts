@@ -14,8 +14,8 @@ const HOLE_BYTES = 4096;
 const ZEROS = Buffer.alloc(1 << 20);
 
 /**
- * A disk image being written: a file, which appears under its name only when it is complete and in which zeros are holes, or a block device,
- * to which everything is written. Rejects with ImageError IMAGE_WRITE.
+ * A disk image being written: a file, which appears under its name only when it is complete and in which zeros are
+ * holes, or a block device, to which everything is written. Rejects with ImageError IMAGE_WRITE.
  */
 export class DiskOutput {
   readonly #path: string;

@@ -65,8 +65,8 @@ const TARFS_BLOCK_SIZE = 512;
 const BLOCKS_MAX = 2 ** 32 - 2;
 
 /**
- * Writes a v6 image as a disk which kernel EROFS mounts: the bootstrap, and each blob, uncompressed, at the block address that the bootstrap
- * has for it. service/src/block_device.rs.
+ * Writes a v6 image as a disk which kernel EROFS mounts: the bootstrap, and each blob, uncompressed, at the block
+ * address that the bootstrap has for it. service/src/block_device.rs.
  *
  * Rejects with ImageError, RafsError, BlobError or SourceError; then no file is left.
  */
@@ -121,7 +121,9 @@ async function writeData(
   }
 }
 
-/** Where everything is. Throws ImageError for blobs that lie over each other or over the bootstrap, or have no place. */
+/**
+ * Where everything is. Throws ImageError for blobs that lie over each other or over the bootstrap, or have no place.
+ */
 function layoutOf(bootstrap: BootstrapV6, path: string): DiskLayout {
   const damaged = (fault: string): ImageError => new ImageError('IMAGE_DAMAGED', `${path}: ${fault}`);
   const blockSize = isTarfs(bootstrap) ? TARFS_BLOCK_SIZE : BLOCK_SIZE;

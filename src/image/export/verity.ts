@@ -1,18 +1,21 @@
 import { hash } from 'node:crypto';
 import fs from 'node:fs';
 import { promisify } from 'node:util';
+import { DIGEST_BYTES } from '../../lib/content-hash.ts';
 import { writeAll } from '../../lib/file/write.ts';
 
 const read = promisify(fs.read);
 
 /** Size of a block of digests. */
 export const HASH_BLOCK: number = 4096;
-const DIGEST_BYTES = 32;
 const DIGESTS_PER_BLOCK = HASH_BLOCK / DIGEST_BYTES;
 /** Data hashed at a time: the event loop does not wait longer than for this. */
 const BATCH_BYTES = 512 * 1024;
 
-/** Places without a block under them have the digest of 4 KiB of zeros, as by the original; the kernel does not look at them. */
+/**
+ * Places without a block under them have the digest of 4 KiB of zeros, as by the original; the
+ * kernel does not look at them.
+ */
 const NO_BLOCK: Buffer = sha256(Buffer.alloc(HASH_BLOCK));
 
 /** Where a disk's hash tree is. */
@@ -24,7 +27,10 @@ interface VerityPlace {
   readonly hashOffset: number;
 }
 
-/** Bytes of the tree over so many blocks: levels of digests of the blocks below, the one of a single block first. No tree for one block. */
+/**
+ * Bytes of the tree over so many blocks: levels of digests of the blocks below, the one of a single block
+ * first. No tree for one block.
+ */
 export function verityBytes(dataBlocks: number): number {
   return levelsOf(dataBlocks).reduce((sum, entries) => sum + blocksFor(entries) * HASH_BLOCK, 0);
 }
@@ -41,9 +47,10 @@ function blocksFor(entries: number): number {
 }
 
 /**
- * Writes the dm-verity hash tree (format 1, sha256, no salt, no superblock) of the data at the start of the file `fd` and returns the root's digest.
- * `between` is called after each batch with the data bytes hashed so far; what it throws ends the work. Needs little memory, whatever
- * the disk's size. Documentation/admin-guide/device-mapper/verity.rst; utils/src/verity.rs.
+ * Writes the dm-verity hash tree (format 1, sha256, no salt, no superblock) of the data at the start of the file `fd`
+ * and returns the root's digest. `between` is called after each batch with the data bytes hashed so far; what it
+ * throws ends the work. Needs little memory, whatever the disk's size.
+ * Documentation/admin-guide/device-mapper/verity.rst; utils/src/verity.rs.
  */
 export async function writeVerity(
   fd: number,

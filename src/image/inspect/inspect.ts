@@ -38,7 +38,10 @@ export class Inspector {
   /** From the root to the current directory. */
   readonly #directories: WalkEntry[];
 
-  /** `path` is where the bootstrap came from. `asJson`: `stats`, `blobs` and `prefetch` answer with a value instead of text. */
+  /**
+   * `path` is where the bootstrap came from. `asJson`: `stats`, `blobs` and `prefetch` answer
+   * with a value instead of text.
+   */
   constructor(bootstrap: Bootstrap, path: string, asJson: boolean) {
     this.#bootstrap = bootstrap;
     this.#path = path;

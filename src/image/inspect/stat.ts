@@ -87,7 +87,10 @@ export class ImageStat {
   readonly #dict = new Map<string, { chunk: Chunk; images: number }>();
   readonly #dedup: boolean;
 
-  /** `digester`: base images with another one are not compared. `dedup`: several base images, whose chunks are compared, too. */
+  /**
+   * `digester`: base images with another one are not compared. `dedup`: several base images, whose
+   * chunks are compared, too.
+   */
   constructor(digester: Digester, dedup: boolean) {
     this.#digester = digester;
     this.#dedup = dedup;

@@ -20,7 +20,10 @@ import { isTarfs, type LoadedImage, loadImage } from '../read/load.ts';
 export interface LayerBlob {
   /** Takes the place of the stored id; by default the name of the layer's file does. */
   readonly originalId?: string | undefined;
-  /** SHA-256 of the blob in hexadecimal, which names it; of a layer whose data is another object, that of the object with its chunk info. */
+  /**
+   * SHA-256 of the blob in hexadecimal, which names it; of a layer whose data is another object, that of the
+   * object with its chunk info.
+   */
   readonly digest?: string | undefined;
   /** Bytes of that object. */
   readonly size?: number | undefined;
@@ -46,7 +49,10 @@ export interface MergeOptions {
   readonly bootstrap: Destination;
   /** Absolute paths that are read ahead at mount. */
   readonly prefetchPatterns: readonly string[];
-  /** Where blobs are, if they can be looked at: then their ids are believed, and what a bootstrap inlined in its blob lacks is looked up. */
+  /**
+   * Where blobs are, if they can be looked at: then their ids are believed, and what a bootstrap inlined in
+   * its blob lacks is looked up.
+   */
   readonly blobs?: BlobSource | undefined;
   readonly signal?: AbortSignal | undefined;
   /** Called before each layer is read. */
@@ -68,9 +74,9 @@ export interface MergeResult {
 }
 
 /**
- * Lays images over each other, as overlayfs would show them, and writes one bootstrap that refers to the blobs which are still needed. The
- * bootstrap appears complete or not at all. Throws ImageError: IMAGE_INCOMPATIBLE when the layers do not go together, IMAGE_BAD_SOURCE when
- * what is said about them does not fit. builder/src/merge.rs.
+ * Lays images over each other, as overlayfs would show them, and writes one bootstrap that refers to the blobs which
+ * are still needed. The bootstrap appears complete or not at all. Throws ImageError: IMAGE_INCOMPATIBLE when the layers
+ * do not go together, IMAGE_BAD_SOURCE when what is said about them does not fit. builder/src/merge.rs.
  */
 export async function merge(options: MergeOptions): Promise<MergeResult> {
   const turns = new Turns(options.signal, interrupted);
@@ -221,7 +227,10 @@ class BlobList {
     return place;
   }
 
-  /** The blobs that files of the tree need, in the order of the tree; its chunks then refer to these. Blobs of one id become one. */
+  /**
+   * The blobs that files of the tree need, in the order of the tree; its chunks then refer to these.
+   * Blobs of one id become one.
+   */
   keepUsed(root: ImageNode): ImageBlob[] {
     const used: ImageBlob[] = [];
     const places = new Map<string, number>();

@@ -1,6 +1,9 @@
 import { DIGEST_BYTES } from '../../lib/content-hash.ts';
 
-/** A chunk in a blob. In the blob being built `compressedOffset`, `compressedSize` and `flags` are final once all of it is stored. */
+/**
+ * A chunk in a blob. In the blob being built `compressedOffset`, `compressedSize` and `flags` are final
+ * once all of it is stored.
+ */
 export interface StoredChunk {
   /** Place of its blob in the blob table. */
   blobIndex: number;
@@ -15,7 +18,10 @@ export interface StoredChunk {
   compressedSize: number;
   /** ChunkFlag bits. */
   flags: number;
-  /** Where a file of the image it was read from has it, as that image's chunk table says; unset in a chunk of the blob being built. */
+  /**
+   * Where a file of the image it was read from has it, as that image's chunk table says; unset in a
+   * chunk of the blob being built.
+   */
   readonly fileOffset?: number | undefined;
 }
 

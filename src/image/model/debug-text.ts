@@ -1,4 +1,7 @@
-/** Characters of valid UTF-8 that are shown by number: controls, formats, unassigned, spaces other than the plain one, combining marks. */
+/**
+ * Characters of valid UTF-8 that are shown by number: controls, formats, unassigned, spaces other than the
+ * plain one, combining marks.
+ */
 const UNPRINTABLE = /[\p{C}\p{Z}\p{Grapheme_Extend}]/u;
 const NAMED: Readonly<Record<string, string>> = {
   '\0': '\\0',
@@ -11,8 +14,8 @@ const NAMED: Readonly<Record<string, string>> = {
 };
 
 /**
- * A file name in quotes, as the original's programs print one: what is not printable, or not UTF-8, as an escape. Every name has its own
- * text, in one line.
+ * A file name in quotes, as the original's programs print one: what is not printable, or not UTF-8, as an escape. Every
+ * name has its own text, in one line.
  */
 export function debugText(bytes: Uint8Array): string {
   const buffer = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);

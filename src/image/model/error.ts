@@ -30,7 +30,10 @@ export function throwIfInterrupted(signal: AbortSignal | undefined): void {
   if (signal?.aborted) throw interrupted();
 }
 
-/** Why `path` could not be written: IMAGE_ABORTED if the signal is aborted, an ImageError as it is, IMAGE_WRITE for anything else. */
+/**
+ * Why `path` could not be written: IMAGE_ABORTED if the signal is aborted, an ImageError as it is,
+ * IMAGE_WRITE for anything else.
+ */
 export function writeFailure(path: string, cause: unknown, signal?: AbortSignal): ImageError {
   if (signal?.aborted) return interrupted();
   if (cause instanceof ImageError) return cause;

@@ -19,9 +19,10 @@ const NOTHING: Whiteout = { kind: 'none' };
 const OPAQUE: Whiteout = { kind: 'opaque' };
 
 /**
- * Lays the tree `upper` over `lower` and returns the root of what both show; both are used up. Directories of the same name are merged, any
- * other entry of `upper` takes the place of the one below. Whiteouts act on `lower` alone, whatever their order, and are gone from the result.
- * OCI image spec, layer.md "Whiteouts"; Linux, overlayfs.rst "whiteouts and opaque directories".
+ * Lays the tree `upper` over `lower` and returns the root of what both show; both are used up. Directories of the same
+ * name are merged, any other entry of `upper` takes the place of the one below. Whiteouts act on `lower` alone,
+ * whatever their order, and are gone from the result. OCI image spec, layer.md "Whiteouts"; Linux, overlayfs.rst
+ * "whiteouts and opaque directories".
  */
 export function overlay(lower: ImageNode, upper: ImageNode, spec: WhiteoutSpec): ImageNode {
   upper.children = stack(lower.children, upper, spec);
@@ -78,7 +79,10 @@ function whiteoutOf(node: Pick<ImageNode, 'name' | 'mode' | 'rdev'>, spec: White
   return name.equals(OCI_OPAQUE) ? OPAQUE : { kind: 'removal', name: name.subarray(OCI_PREFIX.length) };
 }
 
-/** Whether overlayfs shows nothing from below in this directory. The mark means nothing in a merged tree and is taken off. */
+/**
+ * Whether overlayfs shows nothing from below in this directory. The mark means nothing in a
+ * merged tree and is taken off.
+ */
 function takeOpaque(directory: ImageNode, spec: WhiteoutSpec): boolean {
   if (spec !== 'overlayfs') return false;
   const mark = directory.xattrs.find(

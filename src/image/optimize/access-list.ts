@@ -25,8 +25,8 @@ const listSchema = z.object({
 });
 
 /**
- * Reads the access list in the file at `path`, in its order. An empty file lists nothing; paths that are not absolute are left out and
- * given to `onSkipped`. Throws ImageError that names the file and the member.
+ * Reads the access list in the file at `path`, in its order. An empty file lists nothing; paths that are not absolute
+ * are left out and given to `onSkipped`. Throws ImageError that names the file and the member.
  */
 export function readAccessList(path: string, onSkipped: (message: string) => void): AccessedFile[] {
   let text: string;

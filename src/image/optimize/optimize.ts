@@ -1,6 +1,6 @@
 import type { BlobSource } from '../../blob/source.ts';
 import { Turns } from '../../lib/turns.ts';
-import { compressorOf, digesterOf } from '../../wire/rafs/flags.ts';
+import { compressorOf } from '../../wire/rafs/flags.ts';
 import { type Destination, writeOutput } from '../blob/output-file.ts';
 import { encodeBootstrap } from '../bootstrap/encode.ts';
 import { BLOBS_MAX_V6, type ImageBlob, tooManyBlobs } from '../model/blob.ts';
@@ -10,14 +10,7 @@ import { assignInodes, type ImageNode, isRegular, type NumberedTree } from '../m
 import { BlobReader } from '../read/blob-reader.ts';
 import { refuseTarfs } from '../read/compatible.ts';
 import { type LoadedImage, loadImage } from '../read/load.ts';
-import {
-  cipherOf,
-  contentKey,
-  keptOptions,
-  outsideBlobs,
-  packerOf,
-  replaceChunks,
-} from '../rewrite/carry-over.ts';
+import { contentKey, keptOptions, outsideBlobs, replaceChunks } from '../rewrite/carry-over.ts';
 import { type CopiedBlob, type CopyProgress, copyBlob } from '../rewrite/copy-blob.ts';
 import type { AccessedFile, ByteRange } from './access-list.ts';
 
@@ -51,11 +44,13 @@ export interface OptimizeResult {
 }
 
 /**
- * Copies the chunks of the listed files into a blob of their own, which a mount can fetch in one piece, and writes a bootstrap in which
- * these files refer to it. Each distinct chunk is stored once; files that are not listed are not changed. The blob's row has the
- * features of any other: the original means to mark it (0x400) and does not. builder/src/optimize_prefetch.rs.
+ * Copies the chunks of the listed files into a blob of their own, which a mount can fetch in one piece, and writes a
+ * bootstrap in which these files refer to it. Each distinct chunk is stored once; files that are not listed are not
+ * changed. The blob's row has the features of any other: the original means to mark it (0x400) and does not.
+ * builder/src/optimize_prefetch.rs.
  *
- * Rejects with ImageError, RafsError, BlobError or SourceError; then nothing is left behind but, at most, the complete blob.
+ * Rejects with ImageError, RafsError, BlobError or SourceError; then nothing is left behind but,
+ * at most, the complete blob.
  */
 export async function optimize(options: OptimizeOptions): Promise<OptimizeResult> {
   const turns = new Turns(options.signal, interrupted);
@@ -138,15 +133,11 @@ async function copyWanted(
   turns: Turns,
 ): Promise<CopiedBlob | null> {
   if (chunks.length === 0) return null;
-  const { version, flags } = image.bootstrap;
-  if (version === 6 && blobIndex >= BLOBS_MAX_V6) throw tooManyBlobs();
+  if (image.bootstrap.version === 6 && blobIndex >= BLOBS_MAX_V6) throw tooManyBlobs();
   return await copyBlob(chunks, new BlobReader(image, options.source), {
-    version,
+    image,
     blobIndex,
-    compressor: packerOf(image),
-    digester: digesterOf(flags),
-    cipher: cipherOf(image, chunks),
-    destination: { kind: 'directory', path: options.blobDir },
+    blobDir: options.blobDir,
     tarHeaders: true,
     turns,
     onProgress: options.onProgress,

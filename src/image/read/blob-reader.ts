@@ -10,6 +10,7 @@ import { addonCodecs, type Codecs } from '../../blob/codecs.ts';
 import { decodeUnit, decrypt, verifyChunk } from '../../blob/decode.ts';
 import { loadChunkInfo } from '../../blob/meta.ts';
 import type { BlobSource } from '../../blob/source.ts';
+import { ahead } from '../../lib/ahead.ts';
 import type { DigestAlgorithm } from '../../lib/content-hash.ts';
 import { addon } from '../../native/index.ts';
 import { blobSpec } from '../../rafs/blob-spec.ts';
@@ -23,9 +24,14 @@ import { ImageError } from '../model/error.ts';
 import type { LoadedImage } from './load.ts';
 import { ReadWindow } from './read-window.ts';
 
-/** Decoded bytes that `inOrder` keeps ready before they are asked for, and how many chunks at most: bounds of memory. */
-const AHEAD_BYTES_MAX = 16 << 20;
-const AHEAD_CHUNKS_MAX = 64;
+/**
+ * Decoded bytes that `inOrder` keeps ready before they are asked for, and how many chunks at most: bounds of memory.
+ */
+const AHEAD = {
+  countMax: 64,
+  sizeMax: 16 << 20,
+  sizeOf: ({ uncompressedSize }: { readonly uncompressedSize: number }): number => uncompressedSize,
+} as const;
 /** Decoded batches and slices of gzip streams that are kept for their next member. */
 const SHARED_BYTES_MAX = 32 << 20;
 
@@ -53,7 +59,10 @@ interface OpenBlob {
 /** A chunk on its way to another blob. */
 export interface PackedChunk {
   readonly plain: Uint8Array;
-  /** As stored, but not encrypted; null where these bytes mean nothing without others: part of a batch or of a gzip stream. */
+  /**
+   * As stored, but not encrypted; null where these bytes mean nothing without others: part of a
+   * batch or of a gzip stream.
+   */
   readonly packed: Uint8Array | null;
   /** Of `packed`. */
   readonly compressor: Compressor;
@@ -74,9 +83,9 @@ interface BlobPiece {
 type ImageOfBlobs = Pick<LoadedImage, 'path' | 'bootstrap' | 'chunks'>;
 
 /**
- * Reads the chunks of an image from its blobs, whatever their form, and verifies CRC-32C and digest of each where the image has them.
- * Blobs are opened when first used; decoding runs on the pool threads. All methods reject with BlobError, SourceError or ImageError, which
- * name blob and chunk. Does not close the source.
+ * Reads the chunks of an image from its blobs, whatever their form, and verifies CRC-32C and digest of each where the
+ * image has them. Blobs are opened when first used; decoding runs on the pool threads. All methods reject with
+ * BlobError, SourceError or ImageError, which name blob and chunk. Does not close the source.
  */
 export class BlobReader {
   readonly #image: ImageOfBlobs;
@@ -153,31 +162,34 @@ export class BlobReader {
   }
 
   /**
-   * The bytes of `chunks`, one after the other. Reads and decodes ahead of the caller by at most 16 MiB, or by one chunk if that is larger.
+   * The bytes of `chunks`, one after the other. Reads and decodes ahead of the caller by at most 16 MiB, or by
+   * one chunk if that is larger.
    */
   inOrder(chunks: Iterable<StoredChunk>): AsyncGenerator<Uint8Array> {
-    return ahead(chunks, (chunk) => this.read(chunk));
+    return ahead(chunks, (chunk) => this.read(chunk), AHEAD);
   }
 
   /**
-   * All of a blob's chunks in the order of their numbers, those which the tree does not use included: the uncompressed blob, but for the zeros
-   * between them. A tar (tarfs) comes in pieces of 1 MiB. v5: only chunks which the tree uses. At most `inFlightMax` are read ahead.
+   * All of a blob's chunks in the order of their numbers, those which the tree does not use included: the uncompressed
+   * blob, but for the zeros between them. A tar (tarfs) comes in pieces of 1 MiB. v5: only chunks which the tree uses.
+   * At most `inFlightMax` are read ahead.
    */
-  async *pieces(blobIndex: number, inFlightMax?: number): AsyncGenerator<BlobPiece> {
+  async *pieces(blobIndex: number, inFlightMax: number = AHEAD.countMax): AsyncGenerator<BlobPiece> {
     const { spec, table, window } = await this.#open(blobIndex);
+    const limits = { ...AHEAD, countMax: inFlightMax };
     if (table === null) {
       const read = async ({ offset, uncompressedSize: size }: Place): Promise<BlobPiece> => ({
         offset,
         bytes: await window.read(offset, size),
       });
-      yield* ahead(tarPlaces(spec.uncompressedSize), read, inFlightMax);
+      yield* ahead(tarPlaces(spec.uncompressedSize), read, limits);
       return;
     }
     const read = async ({ index, offset }: Place): Promise<BlobPiece> => ({
       offset,
       bytes: await this.readChunk(blobIndex, index),
     });
-    yield* ahead(this.#places(spec, table, blobIndex), read, inFlightMax);
+    yield* ahead(this.#places(spec, table, blobIndex), read, limits);
   }
 
   *#places(spec: BlobSpec, table: ChunkTable, blobIndex: number): Generator<Place> {
@@ -290,33 +302,4 @@ function* tarPlaces(size: number): Generator<Place> {
   for (let offset = 0; offset < size; offset += PIECE_BYTES) {
     yield { index: offset / PIECE_BYTES, offset, uncompressedSize: Math.min(PIECE_BYTES, size - offset) };
   }
-}
-
-/** Calls `read` for each chunk before its turn, within the bounds of memory. */
-async function* ahead<T extends { readonly uncompressedSize: number }, Bytes>(
-  chunks: Iterable<T>,
-  read: (chunk: T) => Promise<Bytes>,
-  inFlightMax: number = AHEAD_CHUNKS_MAX,
-): AsyncGenerator<Bytes> {
-  const inFlight: { readonly bytes: Promise<Bytes>; readonly size: number }[] = [];
-  let bytesInFlight = 0;
-  const next = async (): Promise<Bytes> => {
-    const { bytes, size } = inFlight.shift()!;
-    bytesInFlight -= size;
-    return bytes;
-  };
-  for (const chunk of chunks) {
-    const size = chunk.uncompressedSize;
-    while (
-      inFlight.length === inFlightMax ||
-      (inFlight.length > 1 && bytesInFlight + size > AHEAD_BYTES_MAX)
-    ) {
-      yield await next();
-    }
-    const bytes = read(chunk);
-    bytes.catch(() => {}); // Whoever awaits it gets the error; nobody does if an earlier chunk failed.
-    inFlight.push({ bytes, size });
-    bytesInFlight += size;
-  }
-  while (inFlight.length > 0) yield await next();
 }

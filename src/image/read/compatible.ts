@@ -36,8 +36,8 @@ export function checkCompatible(
 }
 
 /**
- * Throws ImageError IMAGE_INCOMPATIBLE naming both and what they differ in. Without `owners` one of them may lack them. v6 digests chunks
- * alone, which may differ; v5 digests files too. rafs/src/metadata/mod.rs.
+ * Throws ImageError IMAGE_INCOMPATIBLE naming both and what they differ in. Without `owners` one of them may lack them.
+ * v6 digests chunks alone, which may differ; v5 digests files too. rafs/src/metadata/mod.rs.
  */
 export function checkTraits(
   first: Traits,
@@ -60,7 +60,10 @@ export function checkTraits(
     differ('--digester', first.digester, second.digester);
 }
 
-/** A tarfs image has its data in tar files: other kinds of blobs cannot stand beside them. Throws ImageError IMAGE_BAD_SOURCE. */
+/**
+ * A tarfs image has its data in tar files: other kinds of blobs cannot stand beside them. Throws
+ * ImageError IMAGE_BAD_SOURCE.
+ */
 export function refuseTarfs(image: LoadedImage, use: string): void {
   if (isTarfs(image.bootstrap))
     throw new ImageError('IMAGE_BAD_SOURCE', `${image.path}: a tarfs image cannot be used as ${use}`);

@@ -16,8 +16,9 @@ export function isDictionary({ blobs }: Bootstrap): boolean {
 }
 
 /**
- * Reads an image as a chunk dictionary. The file in a generated one is not like others (its chunks have any size, and the original gives it a
- * name that cannot be): the chunks are read from its records or its chunk table alone. Rejects as `loadImage`.
+ * Reads an image as a chunk dictionary. The file in a generated one is not like others (its chunks have any size,
+ * and the original gives it a name that cannot be): the chunks are read from its records or its chunk table
+ * alone. Rejects as `loadImage`.
  */
 export async function loadDictionary(path: string): Promise<LoadedImage> {
   const bootstrap = await readBootstrap(path);
@@ -102,8 +103,8 @@ class ChunkRecords {
 }
 
 /**
- * The original leaves sizes at 0, or without the padding of chunks, and says of all chunk info that it is compressed with zstd: readers of an image
- * that takes the rows over need what is true.
+ * The original leaves sizes at 0, or without the padding of chunks, and says of all chunk info that it is compressed
+ * with zstd: readers of an image that takes the rows over need what is true.
  */
 function completed(rows: readonly BlobRow[], chunks: readonly StoredChunk[]): BlobRow[] {
   const compressed = rows.map((row) =>

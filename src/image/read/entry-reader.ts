@@ -52,7 +52,10 @@ export class EntryReader {
     this.#digests = new ChunkDigests(bootstrap);
   }
 
-  /** Chunks of a regular file in their order; none for others. Throws ImageError IMAGE_DAMAGED for one that nothing describes. */
+  /**
+   * Chunks of a regular file in their order; none for others. Throws ImageError IMAGE_DAMAGED for
+   * one that nothing describes.
+   */
   *chunks(entry: WalkEntry): Generator<DecodedChunk> {
     if ((entry.mode & S_IFMT) !== S_IFREG) return;
     const { bootstrap } = this;

@@ -1,6 +1,7 @@
 import { basename } from 'node:path';
 import type { BlobSource } from '../../blob/source.ts';
 import { readTocDigest } from '../../blob/toc.ts';
+import { idOfFile } from '../../rafs/blob-spec.ts';
 import type { BlobRow } from '../../rafs/bootstrap.ts';
 import { LocalfsSource } from '../../source/localfs.ts';
 import { BlobFeature } from '../../wire/rafs/flags.ts';
@@ -11,18 +12,18 @@ import type { LoadedImage } from './load.ts';
 const SHA256_HEX = /^[0-9a-f]{64}$/i;
 
 /**
- * Name of the file without directories and extensions: the id of the blob that it describes or is. Throws ImageError IMAGE_BAD_SOURCE for a
- * path without a name. storage/src/device.rs.
+ * As `idOfFile`, of a file that describes or is a blob. Throws ImageError IMAGE_BAD_SOURCE for a path without a name.
  */
 export function blobIdOfPath(path: string): string {
-  const name = basename(path);
-  if (/^\.*$/.test(name))
+  if (/^\.*$/.test(basename(path)))
     throw new ImageError('IMAGE_BAD_SOURCE', `${path}: the file's name must be the id of its blob`);
-  // What begins with a dot is a name, not an extension.
-  return name.replace(/(?<=.)\..*$/s, '');
+  return idOfFile(path);
 }
 
-/** The id under which readers look for a blob: not the stored one where a bootstrap was written before its blob was complete. */
+/**
+ * The id under which readers look for a blob: not the stored one where a bootstrap was written
+ * before its blob was complete.
+ */
 export function effectiveBlobId(image: LoadedImage, row: BlobRow): string {
   const has = (feature: number): boolean => (row.features & feature) !== 0;
   const inlined = has(BlobFeature.inlinedFsMeta);
@@ -33,8 +34,9 @@ export function effectiveBlobId(image: LoadedImage, row: BlobRow): string {
 }
 
 /**
- * A blob of `image` as another bootstrap refers to it. A row that was written into its own blob lacks that blob's final size and table of
- * contents: they are looked up in `blobs` if there is one. Rejects with SourceError or BlobError. builder/src/core/context.rs.
+ * A blob of `image` as another bootstrap refers to it. A row that was written into its own blob lacks that blob's final
+ * size and table of contents: they are looked up in `blobs` if there is one. Rejects with SourceError or BlobError.
+ * builder/src/core/context.rs.
  */
 export async function inheritBlob(
   image: LoadedImage,

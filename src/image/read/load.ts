@@ -30,7 +30,10 @@ export interface LoadedImage {
   readonly bootstrap: Bootstrap;
   /** Whether that file is a blob with the bootstrap at its end. */
   readonly inlined: boolean;
-  /** Aliases of a hard link are nodes of their own with one `linkKey` and one array of chunks. Not numbered: see `assignInodes`. */
+  /**
+   * Aliases of a hard link are nodes of their own with one `linkKey` and one array of chunks. Not
+   * numbered: see `assignInodes`.
+   */
   readonly root: ImageNode;
   /** Each distinct chunk once, in no particular order. `blobIndex` is the place in `bootstrap.blobs`. */
   readonly chunks: readonly StoredChunk[];
@@ -38,14 +41,17 @@ export interface LoadedImage {
 
 /** Bytes of the smallest bootstrap. */
 const SMALLEST = 4096;
-/** Every node has its path, which few bytes of a hostile bootstrap could make long: more than any tree of usual names needs. */
+/**
+ * Every node has its path, which few bytes of a hostile bootstrap could make long: more than any
+ * tree of usual names needs.
+ */
 const PATH_BYTES_FREE = 256 << 20;
 const PATH_BYTES_FACTOR = 64;
 const SLASH = 0x2f;
 
 /**
- * Reads the bootstrap in the file at `path`, or the one at the end of a blob there, and checks its superblock and tables. Rejects
- * with RafsError, BlobError or ImageError.
+ * Reads the bootstrap in the file at `path`, or the one at the end of a blob there, and checks its superblock and
+ * tables. Rejects with RafsError, BlobError or ImageError.
  */
 export async function readBootstrap(path: string): Promise<Bootstrap> {
   return (await findBootstrap(path)).bootstrap;
@@ -67,8 +73,8 @@ async function findBootstrap(path: string): Promise<{ bootstrap: Bootstrap; inli
 }
 
 /**
- * The blob at whose end a bootstrap is, is named by the file, whatever the bootstrap calls it: builders before 2.2 did not know the id of the
- * whole. storage/src/device.rs, rafs/src/metadata/mod.rs.
+ * The blob at whose end a bootstrap is, is named by the file, whatever the bootstrap calls it: builders before 2.2 did
+ * not know the id of the whole. storage/src/device.rs, rafs/src/metadata/mod.rs.
  */
 function withFileId(bootstrap: Bootstrap): Bootstrap {
   const { blobs } = bootstrap;
@@ -80,7 +86,10 @@ function withFileId(bootstrap: Bootstrap): Bootstrap {
   return { ...bootstrap, blobs: blobs.map((row, i) => (i === own ? { ...row, id: UNKNOWN_BLOB_ID } : row)) };
 }
 
-/** Reads a whole image. `layer` is given to every node. Rejects as `readBootstrap`, and with ImageError IMAGE_DAMAGED naming path and fault. */
+/**
+ * Reads a whole image. `layer` is given to every node. Rejects as `readBootstrap`, and with ImageError
+ * IMAGE_DAMAGED naming path and fault.
+ */
 export async function loadImage(path: string, layer = 0): Promise<LoadedImage> {
   const { bootstrap, inlined } = await findBootstrap(path);
   const loader = new TreeLoader(bootstrap, path, layer);

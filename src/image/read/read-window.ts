@@ -5,7 +5,8 @@ import { checkBlob } from '../../wire/blob-error.ts';
 const WINDOW_BYTES = 1 << 20;
 
 /**
- * Reads pieces of one object. Pieces that follow each other closely come out of one read of the back end; others are read as they are asked for.
+ * Reads pieces of one object. Pieces that follow each other closely come out of one read of the back end; others are
+ * read as they are asked for.
  */
 export class ReadWindow {
   readonly #source: BlobSource;

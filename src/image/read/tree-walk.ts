@@ -54,9 +54,9 @@ export function imageOf(bootstrap: Bootstrap, validate = false): Image {
 }
 
 /**
- * Every entry of the tree, parents before children, children in the order of the directory. Ends for any bytes, in time and memory
- * bound by the bootstrap's size: a directory is entered once, and inodes may not claim more bytes than there are. What is damaged
- * is reported and left out, with all below it.
+ * Every entry of the tree, parents before children, children in the order of the directory. Ends for any bytes, in time
+ * and memory bound by the bootstrap's size: a directory is entered once, and inodes may not claim more bytes than there
+ * are. What is damaged is reported and left out, with all below it.
  */
 export function* walkTree(bootstrap: Bootstrap, image: Image, report: ReportFault): Generator<WalkEntry> {
   const walk = new Walk(bootstrap, image, report);
@@ -64,8 +64,8 @@ export function* walkTree(bootstrap: Bootstrap, image: Image, report: ReportFaul
 }
 
 /**
- * `Image.entry`, which also takes the one file of a dictionary made by the original: that has a path for a name, which no kernel would be
- * shown.
+ * `Image.entry`, which also takes the one file of a dictionary made by the original: that has a path for a name, which
+ * no kernel would be shown.
  */
 export function readEntry(
   bootstrap: Bootstrap,

@@ -18,8 +18,8 @@ const VALUE_BYTES_MAX = 0x10000;
 const PREFIXES: readonly Uint8Array[] = xattrPrefixes.filter((prefix) => prefix !== undefined);
 
 /**
- * Extended attributes of the checked inode at `at` in the order in which they are stored, copied out of the bootstrap; or what is wrong with
- * them. Every rule of the format is checked, in time proportional to their size.
+ * Extended attributes of the checked inode at `at` in the order in which they are stored, copied out of the bootstrap;
+ * or what is wrong with them. Every rule of the format is checked, in time proportional to their size.
  */
 export function readXattrs(bootstrap: Bootstrap, at: number): Xattr[] | string {
   const { view } = bootstrap;

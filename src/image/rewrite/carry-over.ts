@@ -1,6 +1,5 @@
 import type { BlobSource } from '../../blob/source.ts';
-import { BlobFeature, type Compressor, compressorOf, digesterOf, SuperFlag } from '../../wire/rafs/flags.ts';
-import type { BlobCipher } from '../blob/cipher.ts';
+import { BlobFeature, compressorOf, digesterOf, SuperFlag } from '../../wire/rafs/flags.ts';
 import type { BootstrapOptions } from '../bootstrap/options.ts';
 import type { ImageBlob } from '../model/blob.ts';
 import type { StoredChunk } from '../model/chunk.ts';
@@ -20,15 +19,6 @@ export async function outsideBlobs(image: LoadedImage, source: BlobSource): Prom
     blobs.push({ ...blob, features: (blob.features & ~BlobFeature.v5NoExtBlobTable) >>> 0 });
   }
   return blobs;
-}
-
-/** The cipher of the blobs that `chunks` are in, the first of several; null where none is encrypted. */
-export function cipherOf(image: LoadedImage, chunks: Iterable<StoredChunk>): BlobCipher | null {
-  for (const { blobIndex } of chunks) {
-    const { cipherKey: key, cipherIv: iv } = image.bootstrap.blobs[blobIndex]!;
-    if (key !== null && iv !== null) return { key: Buffer.from(key), iv: Buffer.from(iv) };
-  }
-  return null;
 }
 
 /** Equal for chunks with equal content; null where the image does not say what the content is. */
@@ -51,12 +41,6 @@ export function keptOptions(image: LoadedImage, tree: NumberedTree): KeptOptions
     hasXattr: (bootstrap.flags & SuperFlag.hasXattr) !== 0,
     prefetch: bootstrap.prefetch.flatMap((lo) => byNodeid.get(`${lo}`) ?? []),
   };
-}
-
-/** Compressor of a blob that is added: the image's, or zstd where that is gzip, for v6 names one per blob. */
-export function packerOf({ bootstrap }: LoadedImage): Compressor {
-  const compressor = compressorOf(bootstrap.flags);
-  return bootstrap.version === 6 && compressor === 'gzip' ? 'zstd' : compressor;
 }
 
 /** Gives every file of the tree the chunks that `listOf` says; aliases of a file go on sharing one list. */

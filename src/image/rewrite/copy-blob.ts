@@ -1,12 +1,13 @@
+import { ahead } from '../../lib/ahead.ts';
 import { type DigestAlgorithm, digest } from '../../lib/content-hash.ts';
 import type { Turns } from '../../lib/turns.ts';
 import { encodeTrailingTarHeader, Section } from '../../wire/blob-toc.ts';
 import { ChunkFlag } from '../../wire/rafs/chunk.ts';
-import { BlobFeature, type Compressor } from '../../wire/rafs/flags.ts';
+import { BlobFeature, type Compressor, compressorOf, digesterOf } from '../../wire/rafs/flags.ts';
 import { chunkInfoV1, chunkInfoV2 } from '../blob/chunk-info.ts';
 import { type BlobCipher, encrypt } from '../blob/cipher.ts';
 import { type BuildCompressor, compressIfSmaller } from '../blob/compress.ts';
-import { type Destination, OutputFile } from '../blob/output-file.ts';
+import { OutputFile } from '../blob/output-file.ts';
 import { BlobSections } from '../blob/sections.ts';
 import {
   type ChunkInfoSection,
@@ -18,18 +19,16 @@ import {
 import { CHUNK_INDEX_MAX, COMPRESSED_LIMIT, type StoredChunk, UNCOMPRESSED_LIMIT } from '../model/chunk.ts';
 import { ImageError } from '../model/error.ts';
 import type { BlobReader, PackedChunk } from '../read/blob-reader.ts';
+import type { LoadedImage } from '../read/load.ts';
 
 /** A blob that is made of chunks of other blobs. */
 interface CopiedBlobOptions {
-  readonly version: 5 | 6;
+  /** Which the chunks are of, and the new blob will be. */
+  readonly image: LoadedImage;
   /** Its place in the blob table. */
   readonly blobIndex: number;
-  /** One that no build has (gzip in v5) is only copied. */
-  readonly compressor: Compressor;
-  readonly digester: DigestAlgorithm;
-  /** Of the blobs that the chunks come from: with it they are encrypted again. */
-  readonly cipher: BlobCipher | null;
-  readonly destination: Destination;
+  /** Where it goes, named by its SHA-256. */
+  readonly blobDir: string;
   /** Whether a tar header stands behind each section. */
   readonly tarHeaders: boolean;
   readonly turns: Turns;
@@ -51,12 +50,13 @@ export interface CopiedBlob {
 /** Chunks of v6 start at whole blocks of the uncompressed image. */
 const ALIGNMENT = { 5: 1, 6: 4096 } as const;
 /** Chunks read, verified and packed at a time. */
-const IN_FLIGHT_MAX = 8;
+const AHEAD = { countMax: 8, sizeMax: Number.POSITIVE_INFINITY, sizeOf: () => 0 } as const;
 const NO_DIGESTS = Buffer.alloc(0);
 
 /**
- * Stores `chunks` (each once) in a new blob in the given order, as they are compressed already. Each is verified before. The file
- * appears complete under its SHA-256, or not at all. Rejects with ImageError, BlobError or SourceError.
+ * Stores `chunks` (each once) in a new blob in the given order, as they are compressed already. Each is
+ * verified before. The file appears complete under its SHA-256, or not at all. Rejects with ImageError,
+ * BlobError or SourceError.
  */
 export async function copyBlob(
   chunks: readonly StoredChunk[],
@@ -69,7 +69,7 @@ export async function copyBlob(
       `${chunks.length} chunks in one blob: at most ${CHUNK_INDEX_MAX + 1}`,
     );
   }
-  const copier = new Copier(reader, options);
+  const copier = new Copier(chunks, reader, options);
   try {
     await copier.copy(chunks);
     return await copier.finish();
@@ -91,27 +91,30 @@ class Copier {
   #opened: OutputFile | null = null;
   readonly #reader: BlobReader;
   readonly #options: CopiedBlobOptions;
+  readonly #version: 5 | 6;
+  readonly #compressor: Compressor;
+  readonly #digester: DigestAlgorithm;
+  /** Of the blobs that the chunks come from: they are encrypted again. */
+  readonly #cipher: BlobCipher | null;
   readonly #moved = new Map<StoredChunk, StoredChunk>();
   #uncompressedSize = 0;
 
-  constructor(reader: BlobReader, options: CopiedBlobOptions) {
+  constructor(chunks: readonly StoredChunk[], reader: BlobReader, options: CopiedBlobOptions) {
+    const { image } = options;
     this.#reader = reader;
     this.#options = options;
+    this.#version = image.bootstrap.version;
+    this.#compressor = compressorFor(image);
+    this.#digester = digesterOf(image.bootstrap.flags);
+    this.#cipher = cipherOf(image, chunks);
   }
 
   async copy(chunks: readonly StoredChunk[]): Promise<void> {
     const bytesTotal = chunks.reduce((sum, chunk) => sum + chunk.uncompressedSize, 0);
-    const ahead: Promise<ReadyChunk>[] = [];
     let bytes = 0;
-    let next = 0;
+    const ready = ahead(chunks, (chunk) => this.#prepare(chunk), AHEAD);
     for (const chunk of chunks) {
-      while (next < chunks.length && ahead.length < IN_FLIGHT_MAX) {
-        const ready = this.#prepare(chunks[next++]!);
-        // Awaited in order; without this a failure before then would be reported as unhandled.
-        ready.catch(() => {});
-        ahead.push(ready);
-      }
-      this.#append(chunk, await ahead.shift()!);
+      this.#append(chunk, (await ready.next()).value!);
       bytes += chunk.uncompressedSize;
       this.#options.onProgress?.({ bytes, bytesTotal });
       const turn = this.#options.turns.next();
@@ -126,13 +129,15 @@ class Copier {
   }
 
   get #out(): OutputFile {
-    this.#opened ??= new OutputFile(this.#options.destination);
+    this.#opened ??= new OutputFile({ kind: 'directory', path: this.#options.blobDir });
     return this.#opened;
   }
 
   /** Everything behind the chunks, and the name. */
   async finish(): Promise<CopiedBlob> {
-    const { version, compressor, digester, cipher, tarHeaders } = this.#options;
+    const { tarHeaders } = this.#options;
+    const version = this.#version;
+    const cipher = this.#cipher;
     const out = this.#out;
     const dataSize = out.size;
     if (tarHeaders) out.write(encodeTrailingTarHeader(Section.data, dataSize));
@@ -154,8 +159,8 @@ class Copier {
       chunkCount: chunks.length,
       compressedSize,
       uncompressedSize: this.#uncompressedSize,
-      compressor,
-      digester,
+      compressor: this.#compressor,
+      digester: this.#digester,
       cipherKey: cipher?.key ?? null,
       cipherIv: cipher?.iv ?? null,
     };
@@ -163,7 +168,7 @@ class Copier {
   }
 
   #writeChunkInfo(chunks: readonly StoredChunk[], features: number): Promise<ChunkInfoSection> {
-    const { cipher } = this.#options;
+    const cipher = this.#cipher;
     const info = cipher === null ? chunkInfoV1(chunks) : chunkInfoV2(chunks, null);
     const sections = new BlobSections(this.#out, { features, compressor: this.#packer(), cipher });
     return sections.chunkInfo(info, NO_DIGESTS);
@@ -171,7 +176,8 @@ class Copier {
 
   /** Reads, verifies and packs a chunk. */
   async #prepare(chunk: StoredChunk): Promise<ReadyChunk> {
-    const { cipher, digester } = this.#options;
+    const cipher = this.#cipher;
+    const digester = this.#digester;
     const found = await this.#reader.readPacked(chunk);
     if (found.cipher !== null && cipher === null) {
       // What was encrypted must not become readable.
@@ -192,21 +198,21 @@ class Copier {
   #pack({ plain, packed, compressor }: PackedChunk): Uint8Array | Promise<Uint8Array> {
     const isUsable =
       packed !== null &&
-      (compressor === 'none' || (compressor === this.#options.compressor && packed.length < plain.length));
+      (compressor === 'none' || (compressor === this.#compressor && packed.length < plain.length));
     if (isUsable) return packed;
     return compressIfSmaller(Buffer.from(plain.buffer, plain.byteOffset, plain.length), this.#packer());
   }
 
   #packer(): BuildCompressor {
-    const { compressor } = this.#options;
-    if (compressor !== 'gzip') return compressor;
+    if (this.#compressor !== 'gzip') return this.#compressor;
     throw new ImageError('IMAGE_BAD_SOURCE', 'chunks that are compressed with gzip cannot be stored anew');
   }
 
   #append(chunk: StoredChunk, ready: ReadyChunk): void {
-    const { blobIndex, version, cipher } = this.#options;
+    const { blobIndex } = this.#options;
+    const alignment = ALIGNMENT[this.#version];
     const compressed = ready.isCompressed ? ChunkFlag.compressed : 0;
-    const encrypted = cipher === null ? 0 : ChunkFlag.encrypted;
+    const encrypted = this.#cipher === null ? 0 : ChunkFlag.encrypted;
     this.#moved.set(chunk, {
       blobIndex,
       index: this.#moved.size,
@@ -218,10 +224,28 @@ class Copier {
       compressedSize: ready.stored.length,
       flags: compressed | encrypted | (chunk.flags & ChunkFlag.hasCrc32c),
     });
-    this.#uncompressedSize += Math.ceil(ready.uncompressedSize / ALIGNMENT[version]) * ALIGNMENT[version];
+    this.#uncompressedSize += Math.ceil(ready.uncompressedSize / alignment) * alignment;
     this.#out.write(ready.stored);
     if (this.#out.size > COMPRESSED_LIMIT || this.#uncompressedSize > UNCOMPRESSED_LIMIT) {
       throw new ImageError('IMAGE_TOO_LARGE', 'blob larger than 1 TiB, or 16 TiB uncompressed');
     }
   }
+}
+
+/** The cipher of the blobs that `chunks` are in, the first of several; null where none is encrypted. */
+function cipherOf(image: LoadedImage, chunks: Iterable<StoredChunk>): BlobCipher | null {
+  for (const { blobIndex } of chunks) {
+    const { cipherKey: key, cipherIv: iv } = image.bootstrap.blobs[blobIndex]!;
+    if (key !== null && iv !== null) return { key: Buffer.from(key), iv: Buffer.from(iv) };
+  }
+  return null;
+}
+
+/**
+ * Compressor of a blob that is added: the image's, or zstd where that is gzip, for v6 names one per blob. In v5 gzip
+ * stays: such chunks are only copied.
+ */
+function compressorFor({ bootstrap }: LoadedImage): Compressor {
+  const compressor = compressorOf(bootstrap.flags);
+  return bootstrap.version === 6 && compressor === 'gzip' ? 'zstd' : compressor;
 }

@@ -13,13 +13,17 @@ export interface FileStream {
 
 /** Who takes the data of files that pass once. */
 export interface FileStore {
-  /** Stores the data of `node`, a regular file, and gives it its chunks. Rejects with ImageError, or as the stream does. */
+  /**
+   * Stores the data of `node`, a regular file, and gives it its chunks. Rejects with ImageError, or as the stream does.
+   */
   addStream(node: ImageNode, stream: FileStream): Promise<void>;
 }
 
 /** What a build lets a source know and use. */
 export interface TreeContext {
-  /** Stores data of files that cannot be read again. Asking for it makes the blob: a source that is refused leaves none. */
+  /**
+   * Stores data of files that cannot be read again. Asking for it makes the blob: a source that is refused leaves none.
+   */
   store(): FileStore;
   /** Keep owners; otherwise everything belongs to 0:0. */
   readonly explicitUidGid: boolean;
@@ -35,8 +39,8 @@ export interface TreeContext {
 /** Where the tree of an image comes from. */
 export interface TreeSource {
   /**
-   * Reads the tree, not numbered yet. A source that passes only once, as a tar, stores the data of its files meanwhile, in
-   * its own order; a directory leaves that to the build, which orders it. Rejects with ImageError.
+   * Reads the tree, not numbered yet. A source that passes only once, as a tar, stores the data of its files meanwhile,
+   * in its own order; a directory leaves that to the build, which orders it. Rejects with ImageError.
    */
   read(context: TreeContext): Promise<ImageNode>;
 }

@@ -21,8 +21,9 @@ interface Sink {
 }
 
 /**
- * A stream of bytes into a file, which appears under its name only when it is complete, or into a pipe, a device or standard output (`-`),
- * which take them as they come. However slow the reader of a pipe is, the event loop goes on, and a signal ends the wait.
+ * A stream of bytes into a file, which appears under its name only when it is complete, or into a pipe, a device or
+ * standard output (`-`), which take them as they come. However slow the reader of a pipe is, the event loop goes on,
+ * and a signal ends the wait.
  */
 export class StreamOutput {
   readonly #path: string;

@@ -43,9 +43,10 @@ const NAME_BYTES = TarField.name[1];
 const LINK_BYTES = TarField.linkName[1];
 
 /**
- * The blocks before an entry's data: a ustar header, and a pax header (`DIRECTORY/PaxHeaders.0/NAME`) before it if a name is longer than 100
- * bytes, the time has a fraction, or there are xattrs. Numbers too large for octal digits are in base 256. The layout is upstream's, byte
- * for byte (src/bin/nydus-image/unpack/pax.rs), which has no times with fractions.
+ * The blocks before an entry's data: a ustar header, and a pax header (`DIRECTORY/PaxHeaders.0/NAME`) before it
+ * if a name is longer than 100 bytes, the time has a fraction, or there are xattrs. Numbers too large for octal
+ * digits are in base 256. The layout is upstream's, byte for byte (src/bin/nydus-image/unpack/pax.rs), which
+ * has no times with fractions.
  */
 export function encodeTarEntry(entry: TarEntryFields): Buffer {
   const records = recordsOf(entry);
@@ -131,7 +132,10 @@ function putName(block: Buffer, [at, size]: readonly [at: number, size: number],
   if (Buffer.byteLength(name) < size) block.write(name, at);
 }
 
-/** At most `size` bytes, no character of UTF-8 cut in two, as upstream. What is not UTF-8 from the start is cut anywhere. */
+/**
+ * At most `size` bytes, no character of UTF-8 cut in two, as upstream. What is not UTF-8 from
+ * the start is cut anywhere.
+ */
 function cut(name: Buffer, size: number): Buffer {
   if (name.length <= size) return name;
   for (let end = size; end > 0; end--) if (isUtf8(name.subarray(0, end))) return name.subarray(0, end);

@@ -52,9 +52,9 @@ interface Planned {
 }
 
 /**
- * Writes the image's tree as a tar, as a stream: memory does not depend on the sizes of files. Entries are in the order of a walk that
- * visits children by name; the root has none. Sockets are left out. A further name of a file is a hard link to the first.
- * src/bin/nydus-image/unpack.
+ * Writes the image's tree as a tar, as a stream: memory does not depend on the sizes of files. Entries are in the order
+ * of a walk that visits children by name; the root has none. Sockets are left out. A further name of a file is a hard
+ * link to the first. src/bin/nydus-image/unpack.
  *
  * Rejects with ImageError, RafsError, BlobError or SourceError; then no output is left, but what a pipe has taken.
  */

@@ -5,8 +5,9 @@ import { setTimeout as delay } from 'node:timers/promises';
 const RETRY_MS = 20;
 
 /**
- * Opens the named pipe at `path` for writing once somebody reads it. Opened the usual way it would hold the thread until then, signals
- * included. The descriptor does not block. Rejects with the system's error, or with the reason of the signal when that is aborted.
+ * Opens the named pipe at `path` for writing once somebody reads it. Opened the usual way it would hold the thread
+ * until then, signals included. The descriptor does not block. Rejects with the system's error, or with the reason of
+ * the signal when that is aborted.
  */
 export async function openPipe(path: string, signal?: AbortSignal): Promise<number> {
   for (;;) {

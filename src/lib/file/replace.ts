@@ -15,8 +15,8 @@ const MODE = 0o644;
 const LABEL_CHARACTERS_MAX = 32;
 
 /**
- * A file in the making, hidden beside the name that it will get: whoever opens that name sees all of it or what was there before. All methods
- * throw, or reject with, the system's errors.
+ * A file in the making, hidden beside the name that it will get: whoever opens that name sees all of it or what was
+ * there before. All methods throw, or reject with, the system's errors.
  */
 export class PrivateFile {
   readonly fd: number;
@@ -77,7 +77,10 @@ export class PrivateFile {
   }
 }
 
-/** Puts `bytes` in the place of the file at `path`, or makes it: whole, or not at all. Does not hold the thread. Rejects with the system's error. */
+/**
+ * Puts `bytes` in the place of the file at `path`, or makes it: whole, or not at all. Does not hold the thread.
+ * Rejects with the system's error.
+ */
 export async function replaceFile(path: string, bytes: Uint8Array): Promise<void> {
   const file = await PrivateFile.create(dirname(path), basename(path));
   try {

@@ -23,7 +23,9 @@ interface OpenFile {
   size: number;
 }
 
-/** Chunks of an eStargz layer by its index alone: each is a gzip member of its own, of which only the start is known. */
+/**
+ * Chunks of an eStargz layer by its index alone: each is a gzip member of its own, of which only the start is known.
+ */
 export class StargzStore implements RefData {
   readonly #archive: string;
   readonly #layerSize: number;
@@ -150,8 +152,8 @@ export class StargzStore implements RefData {
 }
 
 /**
- * Bytes of a member within which `size` bytes of plain data are: deflate codes have at most 15 bits. Behind them come headers of the
- * next files, which nobody needs; upstream's bound forgets that they share the code.
+ * Bytes of a member within which `size` bytes of plain data are: deflate codes have at most 15 bits. Behind them come
+ * headers of the next files, which nobody needs; upstream's bound forgets that they share the code.
  */
 function memberBytesMax(size: number): number {
   return 2 * size + BLOCK;

@@ -97,7 +97,10 @@ export class ZranSlices {
     return this.#slices.at(-1)!;
   }
 
-  /** Writes all contexts, then all dictionaries, as they stand behind the chunk-info entries, to `size` bytes from `start`. */
+  /**
+   * Writes all contexts, then all dictionaries, as they stand behind the chunk-info entries, to
+   * `size` bytes from `start`.
+   */
   encode(into: Buffer, start: number): void {
     const Z = ZranContext;
     const view = new DataView(into.buffer, into.byteOffset, into.length);
@@ -140,7 +143,10 @@ function unpack({ packedDictionary, dictionarySize }: Slice, into: Buffer): void
   else addon.lz4Decode(packedDictionary, into.subarray(0, dictionarySize));
 }
 
-/** A slice is full when it has half the compressed or all the plain bytes it may have, or before a gap as large as itself. */
+/**
+ * A slice is full when it has half the compressed or all the plain bytes it may have, or before
+ * a gap as large as itself.
+ */
 function isFull(slice: Slice, position: GzipPosition, chunkSize: number): boolean {
   const compressed = position.totalIn - slice.inOffset;
   const uncompressed = position.totalOut - slice.outOffset;

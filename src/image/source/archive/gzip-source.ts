@@ -7,8 +7,8 @@ import type { ByteSource } from '../tar/byte-source.ts';
 import type { ArchiveSource } from './plain-source.ts';
 
 /**
- * Compressed bytes inflated from one buffer. The original has the same: where a block ends with the buffer, its end is seen
- * only with the next bytes, so the size decides where slices begin.
+ * Compressed bytes inflated from one buffer. The original has the same: where a block ends with the buffer, its end is
+ * seen only with the next bytes, so the size decides where slices begin.
  */
 const INPUT_SIZE = 1 << 16;
 /** Plain bytes handed out at most at a time. */
@@ -37,8 +37,9 @@ export interface GzipPosition {
 }
 
 /**
- * The plain bytes of a gzip file of one member or several, with places where inflating could begin anew. It inflates no
- * further than it is asked: `next(wanted)` gives at most `wanted` bytes, which makes `position` and `state` those of the reader.
+ * The plain bytes of a gzip file of one member or several, with places where inflating could begin anew. It
+ * inflates no further than it is asked: `next(wanted)` gives at most `wanted` bytes, which makes `position` and
+ * `state` those of the reader.
  */
 export class GzipSource implements ArchiveSource {
   readonly name: string;

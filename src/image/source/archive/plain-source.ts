@@ -14,7 +14,9 @@ export interface ArchiveSource extends ByteSource {
   finish(): { readonly size: number; readonly digest: string };
 }
 
-/** The bytes of an archive as they are. Counts what has been handed out, never more than is `wanted`, and hashes all. */
+/**
+ * The bytes of an archive as they are. Counts what has been handed out, never more than is `wanted`, and hashes all.
+ */
 export class PlainSource implements ArchiveSource {
   readonly name: string;
   readonly #source: ByteSource;

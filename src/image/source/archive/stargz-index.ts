@@ -4,8 +4,8 @@ import { ImageError, reason } from '../../model/error.ts';
 import type { TarMember } from '../tar/reader.ts';
 
 /**
- * The table of contents of an eStargz layer, `stargz.index.json` at its end (containerd/stargz-snapshotter, docs/estargz.md).
- * Unknown fields are dropped.
+ * The table of contents of an eStargz layer, `stargz.index.json` at its end (containerd/stargz-snapshotter,
+ * docs/estargz.md). Unknown fields are dropped.
  */
 const count = z.int().nonnegative();
 const u32 = count.max(0xffff_ffff, 'must fit 32 bits');

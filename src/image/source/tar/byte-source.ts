@@ -9,8 +9,8 @@ export interface ByteSource {
   /** For messages. */
   readonly name: string;
   /**
-   * The next bytes, at least one, valid until the next call; null at the end. A promise only where it has to wait. A source that counts
-   * how far it was read (`GzipSource`) gives no more than `wanted`; others may.
+   * The next bytes, at least one, valid until the next call; null at the end. A promise only where it has to wait. A
+   * source that counts how far it was read (`GzipSource`) gives no more than `wanted`; others may.
    */
   next(wanted?: number): Buffer | null | Promise<Buffer | null>;
   /** Frees what it holds, also before the end. */
@@ -28,8 +28,9 @@ export function isStandardInput(path: string): boolean {
 }
 
 /**
- * Opens a file, fifo, character device or socket for reading from its start; `-` and /dev/stdin are standard input. Waits for the writer
- * of a fifo without blocking the event loop. Aborting `signal` ends a wait with IMAGE_ABORTED. Throws ImageError.
+ * Opens a file, fifo, character device or socket for reading from its start; `-` and /dev/stdin are standard
+ * input. Waits for the writer of a fifo without blocking the event loop. Aborting `signal` ends a wait with
+ * IMAGE_ABORTED. Throws ImageError.
  */
 export function openByteSource(path: Buffer, signal?: AbortSignal): ByteSource {
   const isStdin = isStandardInput(path.toString());
@@ -150,8 +151,8 @@ const GZIP_MAGIC = Buffer.from([0x1f, 0x8b, 0x08]);
 const MAGIC_SIZE = 6;
 
 /**
- * The plain bytes of a source that is gzip, of one member or several, or plain already. Closing it closes `source`, and so
- * does a failure. Throws ImageError for what another program compressed.
+ * The plain bytes of a source that is gzip, of one member or several, or plain already. Closing it closes `source`, and
+ * so does a failure. Throws ImageError for what another program compressed.
  */
 export async function openDecompressed(source: ByteSource): Promise<ByteSource> {
   try {
@@ -163,7 +164,10 @@ export async function openDecompressed(source: ByteSource): Promise<ByteSource> 
   }
 }
 
-/** Whether a source is gzip, and a source of the same bytes from the first one on. Throws ImageError for what another program compressed. */
+/**
+ * Whether a source is gzip, and a source of the same bytes from the first one on. Throws ImageError for what
+ * another program compressed.
+ */
 export async function recognizeGzip(source: ByteSource): Promise<{ isGzip: boolean; source: ByteSource }> {
   const whole = await peek(source, MAGIC_SIZE);
   const magic = whole.first;

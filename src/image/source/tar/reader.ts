@@ -111,8 +111,8 @@ export class TarReader {
   }
 
   /**
-   * Fills `into` with the next bytes of the current entry's file; holes of a sparse one are zeros. Asking for more than is
-   * left is a mistake of the caller (RangeError).
+   * Fills `into` with the next bytes of the current entry's file; holes of a sparse one are zeros. Asking for more than
+   * is left is a mistake of the caller (RangeError).
    */
   async read(into: Buffer): Promise<void> {
     if (into.length > this.#fileSize - this.#fileAt) throw new RangeError('read beyond the end of the file');

@@ -2,8 +2,8 @@
 const SLAB_SIZE = 1 << 16;
 
 /**
- * Keeps copies of short byte strings as long as a tree lives. In slabs of their own: Buffer's shared pool would keep all the
- * short-lived buffers beside them, too, which for a compressed layer is as much as its data.
+ * Keeps copies of short byte strings as long as a tree lives. In slabs of their own: Buffer's shared pool would keep
+ * all the short-lived buffers beside them, too, which for a compressed layer is as much as its data.
  */
 export class Slabs {
   #slab: Buffer = Buffer.alloc(0);

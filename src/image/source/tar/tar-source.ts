@@ -26,7 +26,9 @@ export function tarSource(path: Buffer): TreeSource {
 /** What reading a tar needs of a build. */
 type TarContext = Pick<TreeContext, 'explicitUidGid' | 'store' | 'onEntry'>;
 
-/** The tree of a plain tar, whose data goes to `context.store()`. Reads `source` to its end. Rejects with ImageError. */
+/**
+ * The tree of a plain tar, whose data goes to `context.store()`. Reads `source` to its end. Rejects with ImageError.
+ */
 export async function readTar(source: ByteSource, context: TarContext): Promise<ImageNode> {
   try {
     const reader = new TarReader(source);

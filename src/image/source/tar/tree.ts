@@ -42,9 +42,9 @@ interface Slot {
 }
 
 /**
- * Makes a tree of the entries of a tar, in any order: missing parents are made (0755, 0:0), a path that comes again replaces
- * what was there, a directory keeps its children. Whiteouts are files like any other: `merge` needs them. Throws ImageError
- * naming the archive, the path and the rule.
+ * Makes a tree of the entries of a tar, in any order: missing parents are made (0755, 0:0), a path that comes again
+ * replaces what was there, a directory keeps its children. Whiteouts are files like any other: `merge` needs them.
+ * Throws ImageError naming the archive, the path and the rule.
  */
 export class TarTree {
   readonly #archive: string;
@@ -61,7 +61,9 @@ export class TarTree {
     this.#root = { node: this.#directory(ROOT_NAME, ROOT_NAME), children: null };
   }
 
-  /** Adds an entry; its node, or null for what is no part of the image. Chunks of a link's target must be set before. */
+  /**
+   * Adds an entry; its node, or null for what is no part of the image. Chunks of a link's target must be set before.
+   */
   add(entry: TarMember): ImageNode | null {
     const parts = this.#partsOf(entry.name, 'path');
     if (parts.length === 1 && STARGZ_FILES.includes(parts[0]!)) return null;
