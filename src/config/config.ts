@@ -12,6 +12,7 @@ export interface Config {
   overlay: { upper_dir: string; work_dir: string } | null;
 }
 
+/** Kinds of back ends which upstream knows. */
 export type BackendType = 'localdisk' | 'localfs' | 'oss' | 's3' | 'registry' | 'http-proxy';
 
 /** The section named by `type` is set, the others are null. */
@@ -65,6 +66,7 @@ interface Registry extends HttpBackend {
   blob_redirected_host: string;
 }
 
+/** Where the blobs are that another tool made. */
 export interface ExternalBackend {
   patch: Record<string, string>;
   type: string;
@@ -74,6 +76,7 @@ export interface ExternalBackend {
 /** `blobcache` and `filecache` name one thing, so do `''` and `dummycache`: no cache. */
 export type CacheType = 'blobcache' | 'filecache' | 'fscache' | 'dummycache' | '';
 
+/** Where chunks are kept once they were fetched. */
 export interface Cache {
   type: CacheType;
   /** Store compressed bytes. */
@@ -84,6 +87,7 @@ export interface Cache {
   fscache: Fscache | null;
 }
 
+/** A cache of files that are those of upstream. */
 export interface Filecache {
   work_dir: string;
   disable_indexed_map: boolean;
@@ -92,10 +96,12 @@ export interface Filecache {
   encryption_key: string;
 }
 
+/** A cache of the kernel. */
 export interface Fscache {
   work_dir: string;
 }
 
+/** What is read before anybody asks for it. */
 export interface Prefetch {
   enable: boolean;
   threads: number;

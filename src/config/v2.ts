@@ -162,7 +162,8 @@ export const noPrefetch: Prefetch = {
   stream_prefetch: false,
 };
 
-export const prefetch: z.ZodType<Prefetch> = z
+/** `prefetch` of cache and rafs. */
+const prefetch: z.ZodType<Prefetch> = z
   .object({
     enable: z.boolean(),
     threads: count.default(8),
@@ -176,6 +177,7 @@ export const prefetch: z.ZodType<Prefetch> = z
     path: ['threads'],
   });
 
+/** Section of the cache types `blobcache` and `filecache`. */
 export const filecache: z.ZodType<Filecache> = z.object({
   work_dir: required.default('.'),
   disable_indexed_map: flag,
@@ -184,6 +186,7 @@ export const filecache: z.ZodType<Filecache> = z.object({
   encryption_key: text.default(''),
 });
 
+/** Section of the cache type `fscache`. */
 export const fscache: z.ZodType<Fscache> = z.object({ work_dir: required.default('.') });
 
 /**
@@ -224,6 +227,7 @@ const rafs: z.ZodType<Rafs> = z.object({
   prefetch: prefetch.default(noPrefetch),
 });
 
+/** A member of `external_backends`. */
 export const externalBackend: z.ZodType<ExternalBackend> = z.object({
   patch: z.record(text, text).default({}),
   type: text.default(''),

@@ -1,14 +1,13 @@
 import { ControlError, type DaemonState } from '../../service/nydusd/control.ts';
 
-type LifeEvent = 'Mount' | 'Start' | 'Stop' | 'Exit' | 'Takeover';
+type LifeEvent = 'Mount' | 'Start' | 'Exit';
 
 /** From state and event to state (service/src/daemon.rs of upstream). */
 const transitions: Readonly<Record<DaemonState, Partial<Record<LifeEvent, DaemonState>>>> = {
-  INIT: { Mount: 'READY', Takeover: 'READY', Stop: 'STOPPED', Exit: 'STOPPED' },
-  READY: { Start: 'RUNNING', Stop: 'STOPPED', Exit: 'STOPPED' },
-  RUNNING: { Stop: 'READY', Exit: 'STOPPED' },
+  INIT: { Mount: 'READY', Exit: 'STOPPED' },
+  READY: { Start: 'RUNNING', Exit: 'STOPPED' },
+  RUNNING: { Exit: 'STOPPED' },
   STOPPED: {},
-  UNKNOWN: {},
 };
 
 /** The daemon's life cycle. */

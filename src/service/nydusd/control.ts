@@ -39,8 +39,10 @@ export class ControlError<
   }
 }
 
-export type DaemonState = 'INIT' | 'READY' | 'RUNNING' | 'STOPPED' | 'UNKNOWN';
+/** States of the daemon's life, by upstream's names. */
+export type DaemonState = 'INIT' | 'READY' | 'RUNNING' | 'STOPPED';
 
+/** A mount as GET /api/v1/daemon shows it. */
 export interface BackendInfo {
   backend_type: 'Rafs';
   mountpoint: string;
@@ -58,6 +60,7 @@ export interface DaemonInfo {
   backend_collection: Record<string, BackendInfo> | null;
 }
 
+/** GET /api/v1/daemon/events: sizes in bytes. */
 export interface Events {
   max_errors: number;
   total_errors: number;
@@ -66,6 +69,7 @@ export interface Events {
   errors: string[];
 }
 
+/** What to mount, and where. */
 export interface MountRequest {
   readonly mountpoint: string;
   readonly fsType: string;
@@ -94,8 +98,10 @@ export interface FsMetrics {
   read_latency_dist: number[];
 }
 
+/** The counters that can be asked for; `latest` are the inodes read since it was last asked. */
 export type MetricsKind = 'global' | 'files' | 'latest' | 'pattern' | 'backend' | 'blobcache';
 
+/** The daemon. Its methods throw ControlErrors and, for defects and a world that is wrong, any others. */
 export interface Control {
   info(): DaemonInfo;
   /** False when the level is none of upstream's. */
