@@ -120,6 +120,8 @@ test('a worker that is terminated with a poll, a ring and work under way leaves 
       addon.eventfdWrite(event);
       const big = new Uint8Array(1 << 24);
       for (let i = 0; i < 8; i++) addon.decodeAsync(3, big, big, () => {});
+      const [pieces, digests] = [Float64Array.of(0, big.length, -1, -1, 2, 0), new Uint8Array(32)];
+      addon.landUnit(-1, 0, 0, 0, big, big, null, null, pieces, digests, new Int32Array(1), () => {});
       parentPort.postMessage('up');
     });`;
   for (let i = 0; i < 3; i++) {
