@@ -1,6 +1,6 @@
 import { closeSync, constants, fstatSync, openSync, readSync } from 'node:fs';
-import { crc32c } from '@node-rs/crc32';
 import { type DigestAlgorithm, digest } from '../../lib/content-hash.ts';
+import { addon } from '../../native/index.ts';
 import { ChunkFlag } from '../../wire/rafs/chunk.ts';
 import { ImageError, reason } from '../model/error.ts';
 import { type ImageNode, isRegular } from '../model/node.ts';
@@ -213,7 +213,7 @@ export class Chunker {
       blobIndex: this.#options.earlier?.ownIndex() ?? 0,
       index,
       digest: this.#digest,
-      crc32c: crc32c(bytes),
+      crc32c: addon.crc32c(bytes),
       uncompressedOffset: this.uncompressedSize,
       uncompressedSize: bytes.length,
       compressedOffset: 0,
