@@ -12,7 +12,8 @@
 namespace nydus {
 namespace {
 
-// The parts that hold [skip, skip+length) of a request's writable bytes, cut in place; the ends are restored when it goes.
+// The parts that hold [skip, skip+length) of a request's writable bytes, cut in place; the ends are restored when it
+// goes.
 class Window {
  public:
   // `skip`+`length` must lie within the slot and `length` be above 0.
