@@ -1,10 +1,11 @@
 import { closeSync, fstatSync, openSync, readSync } from 'node:fs';
-import type { Addon } from '../native/addon.ts';
+import type { DescriptorCalls } from '../native/descriptor.ts';
+import type { MappingCalls } from '../native/mapping.ts';
 import { RafsError } from '../wire/rafs/error.ts';
 import { BOOTSTRAP_BYTES_MAX } from './bootstrap.ts';
 
 /** The addon's part in holding bootstraps. */
-export type MemfdAddon = Pick<Addon, 'memfdCreate' | 'memfdSeal' | 'map' | 'unmap' | 'closeFd'>;
+export type MemfdAddon = DescriptorCalls & MappingCalls;
 
 /** A bootstrap that nobody can change or truncate any more. The caller closes `fd`; mappings outlive it. */
 export interface SealedBootstrap {

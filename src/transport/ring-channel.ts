@@ -1,5 +1,4 @@
-import type { Addon } from '../native/addon.ts';
-import { REPLY_BYTES, REQUEST_BYTES, STATE_WORDS, State } from '../native/ring.ts';
+import { REPLY_BYTES, REQUEST_BYTES, type RingCalls, STATE_WORDS, State } from '../native/ring.ts';
 
 /** Requests in flight per ring: a full queue of the largest size that QEMU makes. It bounds what one guest makes us remember. */
 const SLOTS = 1024;
@@ -13,7 +12,7 @@ export class RingChannel {
   readonly replies: DataView;
   readonly replyBytes: Uint8Array;
   readonly popped: Int32Array;
-  readonly #addon: Addon;
+  readonly #addon: RingCalls;
   readonly #onKick: () => void;
   readonly #state: Int32Array;
   readonly #done: Int32Array;
@@ -23,7 +22,7 @@ export class RingChannel {
   /** Requests popped and not completed. */
   inFlight = 0;
 
-  private constructor(addon: Addon, slots: number, onKick: () => void) {
+  private constructor(addon: RingCalls, slots: number, onKick: () => void) {
     this.#addon = addon;
     this.#onKick = onKick;
     this.requestBytes = new Uint8Array(slots * REQUEST_BYTES);
@@ -37,7 +36,7 @@ export class RingChannel {
   }
 
   /** Attaches ring `queue` of `device`; `onKick` runs whenever there may be requests. Returns -errno when it cannot be served. */
-  static attach(addon: Addon, device: number, queue: number, onKick: () => void): RingChannel | number {
+  static attach(addon: RingCalls, device: number, queue: number, onKick: () => void): RingChannel | number {
     const channel = new RingChannel(addon, SLOTS, onKick);
     const { requestBytes, replyBytes } = channel;
     const handle = addon.ringAttach(

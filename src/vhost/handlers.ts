@@ -1,4 +1,4 @@
-import type { Addon } from '../native/addon.ts';
+import type { MappingCalls } from '../native/mapping.ts';
 import {
   decodeConfig,
   decodeInflight,
@@ -25,7 +25,7 @@ import type { MessageFds } from './message.ts';
 
 /** What a handler may use; one per connection. */
 export interface Context {
-  readonly addon: Addon;
+  readonly addon: MappingCalls;
   readonly log: Log;
   readonly device: Device;
   readonly queues: number;

@@ -1,4 +1,7 @@
-/** Units of blobs in every form, mutated with their tables: what is called good is what the digests say, and so is the file. */
+/**
+ * Units of blobs in every form, mutated with their tables: what is called good is what the digests say, and so is the
+ * file.
+ */
 import { createCipheriv } from 'node:crypto';
 import { closeSync, fstatSync, ftruncateSync, mkdtempSync, openSync, readSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';

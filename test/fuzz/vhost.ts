@@ -1,4 +1,5 @@
 /** vhost-user conversations of three monitors, recorded, then mutated and sent to a session that really serves rings. */
+
 import { closeSync, ftruncateSync, openSync } from 'node:fs';
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import type { Addon } from '../../src/native/addon.ts';
@@ -6,6 +7,7 @@ import type { Log } from '../../src/vhost/host.ts';
 import { Session } from '../../src/vhost/session.ts';
 import { encodeMessage, HEADER_BYTES, requests } from '../../src/wire/vhost-user.ts';
 import { DescriptorFlag } from '../../src/wire/virtio.ts';
+import { eventfd, eventfdRead, socketPair } from '../support/descriptors.ts';
 import { DriverRing, GuestMemory } from '../support/driver.ts';
 import { Frontend } from '../support/frontend.ts';
 import {
@@ -69,9 +71,9 @@ class VhostTarget implements Target {
     this.#inflight = addon.memfdCreate('inflight', 1 << 20);
     this.#unsteady = addon.memfdCreate('unsteady', memory.size);
     const pair = new Int32Array(2);
-    addon.socketPair(pair);
+    socketPair(pair);
     const files = ['/dev/null', '/dev/zero', '/proc/self/exe', '/tmp'].map((path) => openSync(path, 'r'));
-    this.#oddFds.push(...files, ...pair, addon.eventfd(), this.#inflight, this.#unsteady, memory.fd);
+    this.#oddFds.push(...files, ...pair, eventfd(), this.#inflight, this.#unsteady, memory.fd);
     this.#oddFds.push(addon.memfdCreate('small', 4096));
   }
 
@@ -113,7 +115,7 @@ class VhostTarget implements Target {
 
   #open(): { session: Session; socket: number; host: LocalHost } {
     const pair = new Int32Array(2);
-    this.#addon.socketPair(pair);
+    socketPair(pair);
     const host = new LocalHost(this.#addon, this.#tree.vfs);
     const quiet = () => {};
     const log: Log = {
@@ -167,8 +169,8 @@ class VhostTarget implements Target {
     const { memory, rings } = this.#guest;
     for (const ring of rings) {
       ring.reset();
-      this.#addon.eventfdRead(ring.kickFd);
-      this.#addon.eventfdRead(ring.callFd);
+      eventfdRead(ring.kickFd);
+      eventfdRead(ring.callFd);
     }
     ftruncateSync(this.#unsteady, memory.size);
     // What sessions left in it would make a run depend on the one before.

@@ -1,4 +1,5 @@
 /** A guest's side of split virtqueues: memory that is shared with a back-end, and a driver that may also misbehave. */
+
 import type { Addon } from '../../src/native/addon.ts';
 import type { MemoryRegion, VringAddr } from '../../src/wire/vhost-user.ts';
 import {
@@ -11,6 +12,7 @@ import {
   usedBytes,
   VirtioFeature,
 } from '../../src/wire/virtio.ts';
+import { eventfd, eventfdRead, eventfdWrite } from './descriptors.ts';
 
 /** A byte range of guest memory that can be given back. Offsets are into the memory file. */
 class Arena {
@@ -193,15 +195,15 @@ export class DriverRing {
     this.avail = memory.allocate(availBytes(num));
     this.used = memory.allocate(usedBytes(num));
     this.#free = Array.from({ length: num }, (_, i) => num - 1 - i);
-    this.kickFd = addon.eventfd();
-    this.callFd = addon.eventfd();
+    this.kickFd = eventfd();
+    this.callFd = eventfd();
     this.#listen();
   }
 
   #listen(): void {
     this.#poll = this.#addon.pollStart(this.callFd, 1, () => {
       this.calls++;
-      this.#addon.eventfdRead(this.callFd);
+      eventfdRead(this.callFd);
       this.reap();
     });
     this.reap();
@@ -356,7 +358,7 @@ export class DriverRing {
   }
 
   kick(): void {
-    this.#addon.eventfdWrite(this.kickFd);
+    eventfdWrite(this.kickFd);
   }
 
   /** Takes all completions. Called for each interrupt. */

@@ -2,7 +2,7 @@ import { randomBytes } from 'node:crypto';
 import fs, { closeSync, mkdirSync, openSync, renameSync, rmSync, statSync, writeSync } from 'node:fs';
 import { basename, dirname, join } from 'node:path';
 import { promisify } from 'node:util';
-import type { HashHandle } from '../../native/addon.ts';
+import type { HashHandle } from '../../native/hash.ts';
 import { addon, SystemError } from '../../native/index.ts';
 import { ImageError, reason } from '../model/error.ts';
 

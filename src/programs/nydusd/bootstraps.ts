@@ -2,7 +2,8 @@
 import { constants } from 'node:fs';
 import { type FileHandle, open } from 'node:fs/promises';
 import { getSystemErrorName } from 'node:util';
-import type { Addon } from '../../native/addon.ts';
+import type { DescriptorCalls } from '../../native/descriptor.ts';
+import type { MappingCalls } from '../../native/mapping.ts';
 import { BOOTSTRAP_BYTES_MAX } from '../../rafs/bootstrap.ts';
 
 /** A bootstrap held by a mount. */
@@ -23,10 +24,10 @@ const READ_BYTES = 4 << 20;
 
 /** The bootstraps of all mounts, by device, inode, time and size of their files. */
 export class BootstrapStore {
-  readonly #addon: Addon;
+  readonly #addon: DescriptorCalls & MappingCalls;
   readonly #shared: Map<string, Promise<Shared>> = new Map();
 
-  constructor(addon: Addon) {
+  constructor(addon: DescriptorCalls & MappingCalls) {
     this.#addon = addon;
   }
 

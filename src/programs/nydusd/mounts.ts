@@ -4,7 +4,8 @@ import { open } from 'node:fs/promises';
 import { getSystemErrorName } from 'node:util';
 import type { Config } from '../../config/config.ts';
 import { KeyedQueue } from '../../lib/keyed-queue.ts';
-import type { Addon } from '../../native/addon.ts';
+import type { DescriptorCalls } from '../../native/descriptor.ts';
+import type { MappingCalls } from '../../native/mapping.ts';
 import { type Bootstrap, openBootstrap } from '../../rafs/bootstrap.ts';
 import type { BackendInfo, MountRequest } from '../../service/nydusd/control.ts';
 import { ApiError, mountError } from '../../service/nydusd/errors.ts';
@@ -45,7 +46,7 @@ export interface Mount {
 }
 
 export interface MountTableOptions {
-  readonly addon: Addon;
+  readonly addon: DescriptorCalls & MappingCalls;
   readonly storage: BlobStorage;
   readonly workers: MountBroadcast;
   readonly log: Log;

@@ -1,5 +1,5 @@
 import { createHash } from 'node:crypto';
-import { GzipReport } from '../../../native/addon.ts';
+import { GzipReport } from '../../../native/gzip-index.ts';
 import { addon } from '../../../native/index.ts';
 import { ImageError } from '../../model/error.ts';
 import type { Turns } from '../../model/turns.ts';

@@ -7,7 +7,7 @@ import { BlobStore } from '../../../blob/store.ts';
 import { extractBootstrap } from '../../../blob/toc.ts';
 import type { ChunkRef } from '../../../blob/view.ts';
 import type { Config } from '../../../config/config.ts';
-import type { Addon } from '../../../native/addon.ts';
+import type { CodecCalls } from '../../../native/codec.ts';
 import { blobSpec } from '../../../rafs/blob-spec.ts';
 import type { BlobRow, Bootstrap } from '../../../rafs/bootstrap.ts';
 import { ChunkDigests } from '../../../rafs/chunk-digests.ts';
@@ -32,7 +32,7 @@ export class DaemonBlobs implements BlobStorage {
   /** By handle, for the workers' requests. */
   readonly #open: Map<number, { blob: Blob; users: number }> = new Map();
 
-  constructor(addon: Addon, log: StorageLog) {
+  constructor(addon: CodecCalls, log: StorageLog) {
     this.#codecs = addonCodecs(addon);
     this.#log = log;
     this.#store = new BlobStore(this.#codecs, (message) => log.warn({}, message));
