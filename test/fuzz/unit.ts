@@ -67,7 +67,7 @@ function tableOf(random: Random, addon: Addon, plain: Buffer): Pick<Unit, 'piece
     const algorithm = kind === UnitDigest.sha256 ? 'sha256' : 'blake3';
     digest(algorithm, bytes).copy(digests, i * DIGEST_BYTES);
     const place = oneIn(random, 4) ? -1 : random(FILE_BYTES_MAX - length);
-    const crc = oneIn(random, 2) ? -1 : addon.crc32c(bytes) >>> 0;
+    const crc = oneIn(random, 2) ? -1 : addon.crc32c(bytes);
     pieces.set([at, length, place, crc, kind, i * DIGEST_BYTES], i * UnitPiece.columns);
   }
   return { pieces, digests };

@@ -155,7 +155,7 @@ test('damaged indexed gzip does not crash', async () => {
 });
 
 test('crc32c agrees with the published check value and another implementation', () => {
-  expect(addon.crc32c(Buffer.from('123456789')) >>> 0).toBe(0xe3069283);
+  expect(addon.crc32c(Buffer.from('123456789'))).toBe(0xe3069283);
   for (let length = 0; length < 100; length++) {
     const bytes = randomBytes(length);
     expect(addon.crc32c(bytes)).toBe(crc32c(bytes));
