@@ -89,8 +89,8 @@ void hashParent(const Cv* children, uint32_t rootFlag, Cv out) {
   compress(out, block, kBlockBytes, 0, kParent | rootFlag);
 }
 
-// Chaining values of `count` inputs that lie one behind the other, each of batch.blocks whole blocks. `out` may be where
-// the inputs are if each is at least as long as its value: all of a pass are read before the first is written.
+// Chaining values of `count` inputs that lie one behind the other, each of batch.blocks whole blocks. `out` may be
+// where the inputs are if each is at least as long as its value: all of a pass are read before the first is written.
 void hashMany(const uint8_t* bytes, size_t count, Batch batch, Cv* out) {
   static const bool hasEight = __builtin_cpu_supports("avx2");
   const size_t stride = batch.blocks * kBlockBytes;

@@ -1,5 +1,5 @@
-// The compression function over NYDUS_LANES inputs side by side, one in each lane of a vector. Included by blake3.cc once
-// for each width, within a namespace and under the instruction set of its own; hence no #pragma once.
+// The compression function over NYDUS_LANES inputs side by side, one in each lane of a vector. Included by blake3.cc
+// once for each width, within a namespace and under the instruction set of its own; hence no #pragma once.
 
 typedef uint32_t Words __attribute__((vector_size(4 * NYDUS_LANES)));
 typedef uint32_t UnalignedWords __attribute__((vector_size(4 * NYDUS_LANES), aligned(1), may_alias));

@@ -17,7 +17,6 @@ napi_value codeNow(napi_env env, napi_callback_info info, Codec codec) {
 
 napi_value Lz4Decode(napi_env env, napi_callback_info info) { return codeNow(env, info, lz4Decode); }
 napi_value Lz4Encode(napi_env env, napi_callback_info info) { return codeNow(env, info, lz4Encode); }
-napi_value ZstdDecode(napi_env env, napi_callback_info info) { return codeNow(env, info, zstdDecode); }
 
 napi_value Crc32c(napi_env env, napi_callback_info info) {
   Args args(env, info);
@@ -83,7 +82,6 @@ napi_value ZranDecodeAsync(napi_env env, napi_callback_info info) {
 void defineCodecs(napi_env env, napi_value exports, Instance* instance) {
   define(env, exports, instance, "lz4Decode", Lz4Decode);
   define(env, exports, instance, "lz4Encode", Lz4Encode);
-  define(env, exports, instance, "zstdDecode", ZstdDecode);
   define(env, exports, instance, "zranDecodeAsync", ZranDecodeAsync);
   define(env, exports, instance, "decodeAsync", DecodeAsync);
   define(env, exports, instance, "crc32c", Crc32c);

@@ -1,6 +1,6 @@
 // Encoders on a pool thread, many pieces with one call: waking a thread costs as much as compressing a small file.
 #include "codec.h"
-#include "common.h"
+#include "pool_work.h"
 
 namespace nydus {
 namespace {
@@ -12,41 +12,25 @@ struct Piece {
   int32_t from, length, to, result;
 };
 
-struct Encoding {
+struct Encoding : PoolTask {
   Encoder encoder = nullptr;
   const uint8_t* source = nullptr;
   uint8_t* target = nullptr;
   Piece* pieces = nullptr;
   size_t count = 0;
-  napi_ref keep[4] = {};  // source, target, pieces, callback: they must outlive the work
-  napi_async_work work = nullptr;
 
-  void drop(napi_env env) {
-    for (napi_ref& reference : keep) {
-      if (reference != nullptr) napi_delete_reference(env, reference);
-      reference = nullptr;
+  int64_t execute() {
+    for (size_t i = 0; i < count; i++) {
+      Piece& piece = pieces[i];
+      piece.result = static_cast<int32_t>(encoder(source + piece.from, static_cast<size_t>(piece.length),
+                                                  target + piece.to, static_cast<size_t>(piece.result)));
     }
+    return 0;
   }
 };
 
 bool lies(int32_t at, int32_t length, size_t within) {
   return at >= 0 && length >= 0 && static_cast<size_t>(at) + static_cast<size_t>(length) <= within;
-}
-
-void encodeAll(napi_env, void* data) {
-  auto& e = *static_cast<Encoding*>(data);
-  for (size_t i = 0; i < e.count; i++) {
-    Piece& piece = e.pieces[i];
-    piece.result = static_cast<int32_t>(e.encoder(e.source + piece.from, static_cast<size_t>(piece.length),
-                                                  e.target + piece.to, static_cast<size_t>(piece.result)));
-  }
-}
-
-void onEncoded(napi_env env, napi_status status, void* data) {
-  std::unique_ptr<Encoding> encoding(static_cast<Encoding*>(data));
-  napi_delete_async_work(env, encoding->work);
-  callJs(env, encoding->keep[3], true, status == napi_ok ? 0 : -ECANCELED);
-  encoding->drop(env);
 }
 
 Encoder encoderOf(uint32_t kind) {
@@ -65,31 +49,15 @@ napi_value EncodeAsync(napi_env env, napi_callback_info info) {
   static_assert(sizeof(Piece) == 4 * sizeof(int32_t));
   encoding->pieces = reinterpret_cast<Piece*>(table.data);
   encoding->count = table.length / 4;
-  napi_valuetype type;
-  const bool callable = napi_typeof(env, args[4], &type) == napi_ok && type == napi_function;
-  if (encoding->encoder == nullptr || !callable || encoding->count == 0 || table.length % 4 != 0) {
-    return number(env, -EINVAL);
-  }
+  if (encoding->encoder == nullptr || encoding->count == 0 || table.length % 4 != 0) return number(env, -EINVAL);
   for (size_t i = 0; i < encoding->count; i++) {
     const Piece& piece = encoding->pieces[i];
     if (!lies(piece.from, piece.length, source.length) || !lies(piece.to, piece.result, target.length)) {
       return number(env, -EINVAL);
     }
   }
-  for (int i = 0; i < 4; i++) napi_create_reference(env, args[1 + i], 1, &encoding->keep[i]);
-  napi_value name;
-  napi_create_string_utf8(env, "encode", NAPI_AUTO_LENGTH, &name);
-  if (napi_create_async_work(env, nullptr, name, encodeAll, onEncoded, encoding.get(), &encoding->work) != napi_ok) {
-    encoding->drop(env);
-    return number(env, -ENOMEM);
-  }
-  if (napi_queue_async_work(env, encoding->work) != napi_ok) {
-    napi_delete_async_work(env, encoding->work);
-    encoding->drop(env);
-    return number(env, -EAGAIN);
-  }
-  encoding.release();
-  return number(env, 0);
+  return number(env, PoolWork<Encoding>::start(env, args.instance(), "encode", std::move(encoding), args[4],
+                                               {args[1], args[2], args[3]}));
 }
 
 }  // namespace

@@ -1,5 +1,5 @@
-// Inflates gzip data step by step and knows, at any time, where inflating could begin anew: the last deflate block's first
-// bit, and the window before it. RAFS calls such a place a zran context.
+// Inflates gzip data step by step and knows, at any time, where inflating could begin anew: the last deflate block's
+// first bit, and the window before it. RAFS calls such a place a zran context.
 #include <zlib.h>
 
 #include <algorithm>

@@ -1,9 +1,7 @@
 // SHA-256 on a pool thread, for files that are hashed while another one writes them.
 #include <openssl/evp.h>
 
-#include <memory>
-
-#include "common.h"
+#include "pool_work.h"
 
 namespace nydus {
 namespace {
@@ -63,62 +61,32 @@ napi_value HashDigest(napi_env env, napi_callback_info info) {
   return number(env, ok ? 0 : -EIO);
 }
 
-struct Update {
+struct Update : PoolTask {
   Hash* hash = nullptr;
   const uint8_t* bytes = nullptr;
   size_t length = 0;
-  int64_t result = 0;
-  napi_ref keep[3] = {};  // hash, bytes, callback: they must outlive the work
-  napi_async_work work = nullptr;
 
-  void drop(napi_env env) {
-    for (napi_ref& reference : keep) {
-      if (reference != nullptr) napi_delete_reference(env, reference);
-      reference = nullptr;
-    }
+  int64_t execute() { return EVP_DigestUpdate(hash->context.get(), bytes, length) == 1 ? 0 : -EIO; }
+  bool finish(int64_t) {
+    hash->busy = false;
+    return true;
   }
 };
-
-void onUpdated(napi_env env, napi_status status, void* data) {
-  std::unique_ptr<Update> update(static_cast<Update*>(data));
-  napi_delete_async_work(env, update->work);
-  update->hash->busy = false;
-  callJs(env, update->keep[2], true, status == napi_ok ? update->result : -ECANCELED);
-  update->drop(env);
-}
 
 napi_value HashUpdateAsync(napi_env env, napi_callback_info info) {
   Args args(env, info);
   Hash* hash = hashOf(env, args[0]);
   Bytes bytes(env, args[1]);
-  napi_valuetype type;
-  const bool callable = napi_typeof(env, args[2], &type) == napi_ok && type == napi_function;
-  if (hash == nullptr || bytes.length == 0 || !callable) return number(env, -EINVAL);
+  if (hash == nullptr || bytes.length == 0) return number(env, -EINVAL);
   if (hash->busy) return number(env, -EBUSY);
   auto update = std::make_unique<Update>();
   update->hash = hash;
   update->bytes = bytes.data;
   update->length = bytes.length;
-  const napi_value kept[] = {args[0], args[1], args[2]};
-  for (int i = 0; i < 3; i++) napi_create_reference(env, kept[i], 1, &update->keep[i]);
-  const auto execute = [](napi_env, void* data) {
-    auto& u = *static_cast<Update*>(data);
-    u.result = EVP_DigestUpdate(u.hash->context.get(), u.bytes, u.length) == 1 ? 0 : -EIO;
-  };
-  napi_value name;
-  napi_create_string_utf8(env, "sha256", NAPI_AUTO_LENGTH, &name);
-  if (napi_create_async_work(env, nullptr, name, execute, onUpdated, update.get(), &update->work) != napi_ok) {
-    update->drop(env);
-    return number(env, -ENOMEM);
-  }
-  if (napi_queue_async_work(env, update->work) != napi_ok) {
-    napi_delete_async_work(env, update->work);
-    update->drop(env);
-    return number(env, -EAGAIN);
-  }
-  hash->busy = true;
-  update.release();
-  return number(env, 0);
+  const int started =
+      PoolWork<Update>::start(env, args.instance(), "sha256", std::move(update), args[2], {args[0], args[1]});
+  if (started == 0) hash->busy = true;
+  return number(env, started);
 }
 
 }  // namespace

@@ -77,7 +77,8 @@ int64_t gzipDecode(const uint8_t* src, size_t srcLength, uint8_t* dst, size_t ds
 
 int64_t zranDecode(const uint8_t* src, size_t srcLength, uint8_t* dst, size_t dstLength, uint32_t bits, uint32_t byte,
                    const uint8_t* dictionary, size_t dictionaryLength) {
-  if (srcLength > UINT_MAX || dstLength > UINT_MAX || dictionaryLength > 32768 || bits > 7 || byte > 255) return -EINVAL;
+  if (srcLength > UINT_MAX || dstLength > UINT_MAX || dictionaryLength > 32768) return -EINVAL;
+  if (bits > 7 || byte > 255) return -EINVAL;
   if (dstLength == 0) return 0;
   Inflater stream(kRaw);
   if (!stream.ok()) return -ENOMEM;

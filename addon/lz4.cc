@@ -1,5 +1,5 @@
-// LZ4 block decoder. Copies are done in steps of 16 or 8 bytes that may run over their end as long as the buffer has room;
-// near the buffers' ends they are exact.
+// LZ4 block decoder. Copies are done in steps of 16 or 8 bytes that may run over their end as long as the buffer has
+// room; near the buffers' ends they are exact.
 #include <cerrno>
 #include <cstring>
 
@@ -45,7 +45,8 @@ inline void copyMatch(uint8_t* out, size_t offset, size_t length, size_t room) {
     memset(out, *from, length);
     return;
   }
-  // A pattern shorter than a step: lay it out once by bytes up to a multiple of its length of at least 8, then copy from that.
+  // A pattern shorter than a step: lay it out once by bytes up to a multiple of its length of at least 8, then copy
+  // from that.
   size_t period = offset;
   if (period < 8) {
     while (period < 8) period += offset;

@@ -1,6 +1,6 @@
-// LZ4 block encoder (lz4_Block_format.md). Greedy: the position last seen with the same hash is the only candidate, and the
-// longer nothing is found, the larger the steps. The sizes of table, hash and steps are those of liblz4's default, so that blocks
-// come out as large as the original's.
+// LZ4 block encoder (lz4_Block_format.md). Greedy: the position last seen with the same hash is the only candidate,
+// and the longer nothing is found, the larger the steps. The sizes of table, hash and steps are those of liblz4's
+// default, so that blocks come out as large as the original's.
 #include <bit>
 #include <cerrno>
 #include <cstring>

@@ -13,7 +13,8 @@
 namespace nydus {
 namespace {
 
-// Lives until the ArrayBuffer's finalizer ran, which may be long after unmap(): by then the address can be another view's.
+// Lives until the ArrayBuffer's finalizer ran, which may be long after unmap(): by then the address can be another
+// view's.
 struct View {
   void* base;
   size_t length;

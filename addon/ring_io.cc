@@ -1,18 +1,19 @@
 // Replies larger than a slot: bytes and files into a request's writable part.
-#include <fcntl.h>
 #include <sys/syscall.h>
 #include <sys/uio.h>
-#include <unistd.h>
 
 #include <algorithm>
 
 #include "fault.h"
+#include "own_fd.h"
+#include "pool_work.h"
 #include "ring_server.h"
 
 namespace nydus {
 namespace {
 
-// The parts that hold [skip, skip+length) of a request's writable bytes, cut in place; the ends are restored when it goes.
+// The parts that hold [skip, skip+length) of a request's writable bytes, cut in place; the ends are restored when it
+// goes.
 class Window {
  public:
   // `skip`+`length` must lie within the slot and `length` be above 0.
@@ -125,35 +126,32 @@ napi_value RingRead(napi_env env, napi_callback_info info) {
 }
 
 // A read on a pool thread. It owns what it needs: the ring may be detached and its memory replaced meanwhile.
-struct AsyncRead {
+struct SlotRead : PoolTask {
+  explicit SlotRead(int fd) : file(fd) {}
+
+  const OwnFd file;
   std::shared_ptr<RingServer> server;
-  Instance* instance = nullptr;
   uint32_t index = 0;
   int32_t ticket = 0;
   MemoryHold hold;
   std::vector<iovec> parts;
-  int fd = -1;
-  int64_t offset = 0, result = 0;
-  napi_ref done = nullptr;
-  napi_async_work work = nullptr;
-  ~AsyncRead() {
-    if (fd >= 0) close(fd);
+  int64_t offset = 0;
+
+  int64_t execute() {
+    if (parts.empty()) return 0;
+    return readPlain(file.get(), parts.data(), static_cast<int>(parts.size()), offset);
+  }
+
+  bool finish(int64_t result) {
+    Ring& ring = server->ring;
+    // After a detach the slot's memory is not ours any more, and nobody waits.
+    if (!ring.attached || ring.state[size_t(index) * kStateWords + kTicket] != ticket) return false;
+    ring.slots[index].busy = false;
+    hold = MemoryHold();
+    if (result == -EFAULT) ring.vanished();
+    return true;
   }
 };
-
-void onReadDone(napi_env env, napi_status status, void* data) {
-  std::unique_ptr<AsyncRead> read(static_cast<AsyncRead*>(data));
-  napi_delete_async_work(env, read->work);
-  Ring& ring = read->server->ring;
-  // After a detach the slot's memory is not ours any more, and nobody waits.
-  if (ring.attached && ring.state[size_t(read->index) * kStateWords + kTicket] == read->ticket) {
-    ring.slots[read->index].busy = false;
-    read->hold = MemoryHold();
-    if (read->result == -EFAULT) ring.vanished();
-    callJs(env, read->done, true, status == napi_ok ? read->result : -ECANCELED);
-  }
-  napi_delete_reference(env, read->done);
-}
 
 napi_value RingReadBlocking(napi_env env, napi_callback_info info) {
   Args args(env, info);
@@ -161,40 +159,21 @@ napi_value RingReadBlocking(napi_env env, napi_callback_info info) {
   if (t.error != 0) return number(env, t.error);
   const int64_t offset = args.size(4), length = args.size(5);
   if (offset < 0 || length < 0) return number(env, -EINVAL);
-  auto read = std::make_unique<AsyncRead>();
-  // Of our own: the caller may close its descriptor, and the number become another file.
-  read->fd = fcntl(args.i32(3), F_DUPFD_CLOEXEC, 3);
-  if (read->fd < 0) return systemResult(env, -1);
+  auto read = std::make_unique<SlotRead>(args.i32(3));
+  if (read->file.error() != 0) return number(env, read->file.error());
   const uint64_t n = fit(t, length);
   if (n > 0) {
     Window window(*t.slot, t.skip, n);
     read->parts.assign(window.parts(), window.parts() + window.count());
   }
   read->server = *t.server;
-  read->instance = &args.instance();
   read->index = t.index;
   read->ticket = (*t.server)->ring.state[size_t(t.index) * kStateWords + kTicket];
   read->hold = t.slot->hold;
   read->offset = offset;
-  napi_value name;
-  napi_create_string_utf8(env, "ringReadBlocking", NAPI_AUTO_LENGTH, &name);
-  const auto execute = [](napi_env, void* data) {
-    auto& r = *static_cast<AsyncRead*>(data);
-    if (!r.parts.empty()) r.result = readPlain(r.fd, r.parts.data(), static_cast<int>(r.parts.size()), r.offset);
-  };
-  if (napi_create_reference(env, args[6], 1, &read->done) != napi_ok) return number(env, -EINVAL);
-  if (napi_create_async_work(env, nullptr, name, execute, onReadDone, read.get(), &read->work) != napi_ok) {
-    napi_delete_reference(env, read->done);
-    return number(env, -ENOMEM);
-  }
-  if (napi_queue_async_work(env, read->work) != napi_ok) {
-    napi_delete_async_work(env, read->work);
-    napi_delete_reference(env, read->done);
-    return number(env, -EAGAIN);
-  }
-  t.slot->busy = true;
-  read.release();
-  return number(env, 0);
+  const int started = PoolWork<SlotRead>::start(env, args.instance(), "read", std::move(read), args[6], {});
+  if (started == 0) t.slot->busy = true;
+  return number(env, started);
 }
 
 }  // namespace

@@ -1,6 +1,5 @@
-// Unix sockets with descriptor passing, and eventfds.
+// Unix sockets with descriptor passing.
 #include <fcntl.h>
-#include <sys/eventfd.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
@@ -70,17 +69,6 @@ napi_value ConnectUnix(napi_env env, napi_callback_info info) {
   if (fd < 0) return systemResult(env, -1);
   if (connect(fd, reinterpret_cast<sockaddr*>(&address), sizeof(address)) != 0) return number(env, failed(fd));
   return number(env, fd);
-}
-
-napi_value SocketPair(napi_env env, napi_callback_info info) {
-  Args args(env, info);
-  Ints out(env, args[0]);
-  if (out.length < 2) return number(env, -EINVAL);
-  int pair[2];
-  if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, pair) != 0) return systemResult(env, -1);
-  out.data[0] = pair[0];
-  out.data[1] = pair[1];
-  return number(env, 0);
 }
 
 // Takes over the descriptors of a received message; closes all of them when `fds` cannot hold them.
@@ -173,36 +161,15 @@ napi_value CloseFd(napi_env env, napi_callback_info info) {
   return systemResult(env, close(args.i32(0)));
 }
 
-napi_value Eventfd(napi_env env, napi_callback_info) { return systemResult(env, eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)); }
-
-napi_value EventfdWrite(napi_env env, napi_callback_info info) {
-  Args args(env, info);
-  const uint64_t one = 1;
-  return systemResult(env, write(args.i32(0), &one, sizeof(one)) < 0 ? -1 : 0);
-}
-
-napi_value EventfdRead(napi_env env, napi_callback_info info) {
-  Args args(env, info);
-  uint64_t value = 0;
-  const ssize_t n = read(args.i32(0), &value, sizeof(value));
-  if (n < 0) return systemResult(env, -1);
-  if (n != sizeof(value)) return number(env, -EINVAL);
-  return number(env, static_cast<int64_t>(value & INT64_MAX));
-}
-
 }  // namespace
 
 void defineSockets(napi_env env, napi_value exports, Instance* instance) {
   define(env, exports, instance, "listenUnix", ListenUnix);
   define(env, exports, instance, "acceptUnix", AcceptUnix);
   define(env, exports, instance, "connectUnix", ConnectUnix);
-  define(env, exports, instance, "socketPair", SocketPair);
   define(env, exports, instance, "recvMsg", RecvMsg);
   define(env, exports, instance, "sendMsg", SendMsg);
   define(env, exports, instance, "closeFd", CloseFd);
-  define(env, exports, instance, "eventfd", Eventfd);
-  define(env, exports, instance, "eventfdWrite", EventfdWrite);
-  define(env, exports, instance, "eventfdRead", EventfdRead);
 }
 
 }  // namespace nydus

@@ -1,12 +1,11 @@
 // landUnit: the stored bytes of one unit of a blob become verified bytes in the cache file, all on one pool thread.
-#include <fcntl.h>
 #include <openssl/evp.h>
-#include <unistd.h>
 
 #include <climits>
 
 #include "blake3.h"
 #include "codec.h"
+#include "own_fd.h"
 #include "pool_work.h"
 #include "xts.h"
 
@@ -36,35 +35,20 @@ struct Piece {
 // The columns of a row of the table that JavaScript gives.
 enum Column { kAt, kLength, kCacheOffset, kCrc, kDigestKindColumn, kDigestAt, kColumns };
 
-// A descriptor of our own: the caller may close its own meanwhile, and the number become another file.
-class OwnFd {
- public:
-  explicit OwnFd(int fd) : fd_(fd < 0 ? -1 : fcntl(fd, F_DUPFD_CLOEXEC, 3)), error_(fd_ < 0 ? -errno : 0) {}
-  ~OwnFd() {
-    if (fd_ >= 0) close(fd_);
+// All of the bytes, or -errno.
+int32_t writeAll(const OwnFd& file, const uint8_t* bytes, size_t length, int64_t offset) {
+  if (file.error() != 0) return file.error();
+  while (length > 0) {
+    const ssize_t n = pwrite(file.get(), bytes, length, offset);
+    if (n < 0 && errno == EINTR) continue;
+    if (n < 0) return -errno;
+    if (n == 0) return -EIO;
+    bytes += n;
+    length -= static_cast<size_t>(n);
+    offset += n;
   }
-  OwnFd(const OwnFd&) = delete;
-  OwnFd& operator=(const OwnFd&) = delete;
-
-  // All of the bytes, or -errno.
-  int32_t write(const uint8_t* bytes, size_t length, int64_t offset) const {
-    if (fd_ < 0) return error_;
-    while (length > 0) {
-      const ssize_t n = pwrite(fd_, bytes, length, offset);
-      if (n < 0 && errno == EINTR) continue;
-      if (n < 0) return -errno;
-      if (n == 0) return -EIO;
-      bytes += n;
-      length -= static_cast<size_t>(n);
-      offset += n;
-    }
-    return 0;
-  }
-
- private:
-  int fd_;
-  int32_t error_;
-};
+  return 0;
+}
 
 struct Landing : PoolTask {
   explicit Landing(int cacheFd) : isKept(cacheFd >= 0), file(cacheFd) {}
@@ -127,7 +111,7 @@ struct Landing : PoolTask {
     if (piece.crc >= 0 && crc32c(bytes, piece.length) != static_cast<uint32_t>(piece.crc)) return kWrongCrc;
     if (piece.digestKind != kNoDigest && !hasDigest(piece, bytes)) return kWrongDigest;
     if (!isKept || piece.cacheOffset < 0) return kGood;
-    return file.write(bytes, piece.length, piece.cacheOffset);
+    return writeAll(file, bytes, piece.length, piece.cacheOffset);
   }
 
   static bool hasDigest(const Piece& piece, const uint8_t* bytes) {

@@ -9,7 +9,8 @@ extern "C" {
 struct ZSTD_CCtx_s;
 ZSTD_CCtx_s* ZSTD_createCCtx(void);
 size_t ZSTD_freeCCtx(ZSTD_CCtx_s* context);
-size_t ZSTD_compressCCtx(ZSTD_CCtx_s* context, void* dst, size_t dstCapacity, const void* src, size_t srcSize, int level);
+size_t ZSTD_compressCCtx(ZSTD_CCtx_s* context, void* dst, size_t dstCapacity, const void* src, size_t srcSize,
+                         int level);
 unsigned ZSTD_isError(size_t code);
 }
 

@@ -1,4 +1,4 @@
-import type { Addon } from '../native/addon.ts';
+import type { CodecCalls } from '../native/codec.ts';
 import { BlobError } from '../wire/blob-error.ts';
 import type { Compressor } from '../wire/rafs/flags.ts';
 
@@ -20,7 +20,7 @@ export interface Codecs {
 const kinds = { lz4_block: 1, gzip: 2, zstd: 3 } as const;
 
 /** The addon's decoders, on its pool threads. */
-export function addonCodecs(addon: Pick<Addon, 'decodeAsync' | 'zranDecodeAsync' | 'crc32c'>): Codecs {
+export function addonCodecs(addon: CodecCalls): Codecs {
   return {
     decompress(compressor, src, size) {
       if (compressor === 'none') return Promise.resolve(exactly(src, size, compressor));
@@ -31,7 +31,7 @@ export function addonCodecs(addon: Pick<Addon, 'decodeAsync' | 'zranDecodeAsync'
         addon.zranDecodeAsync(src, dst, bits, byte, dictionary, done),
       );
     },
-    crc32c: (bytes) => addon.crc32c(bytes) >>> 0,
+    crc32c: addon.crc32c,
   };
 }
 

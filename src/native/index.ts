@@ -1,30 +1,12 @@
-import { errnoName } from '../lib/errno.ts';
+/**
+ * The door of the room for who wants the addon itself: importing this file loads it. Types and layouts come from the
+ * file of their subject, which loads nothing.
+ */
 import type { Addon } from './addon.ts';
 import { loadAddon } from './load.ts';
 
 export type { Addon } from './addon.ts';
-export { loadAddon } from './load.ts';
+export { check, SystemError } from './system-error.ts';
 
 /** The addon of this thread. */
 export const addon: Addon = loadAddon();
-
-/** A system call failed: `errno` (negative, as Node has it), `code` (`ENOENT`) and `syscall`. */
-export class SystemError extends Error {
-  readonly errno: number;
-  readonly code: string;
-  readonly syscall: string;
-  constructor(errno: number, syscall: string) {
-    const code = errnoName(errno);
-    super(`${syscall}: ${code}`);
-    this.name = 'SystemError';
-    this.errno = errno;
-    this.code = code;
-    this.syscall = syscall;
-  }
-}
-
-/** Passes on a result ≥ 0; a negative one (-errno) becomes a SystemError of `syscall`. */
-export function check(result: number, syscall: string): number {
-  if (result < 0) throw new SystemError(result, syscall);
-  return result;
-}

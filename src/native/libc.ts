@@ -1,7 +1,7 @@
 /** Cold calls into libc through koffi, which is loaded with the first of them. They throw SystemError. */
 import { createRequire } from 'node:module';
 import type Koffi from 'koffi';
-import { SystemError } from './index.ts';
+import { SystemError } from './system-error.ts';
 
 interface Libc {
   getrlimit(resource: number, limits: BigUint64Array): number;

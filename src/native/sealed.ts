@@ -2,11 +2,12 @@
  * Memory that nobody can change or truncate any more, whoever has its descriptor: a sealed memfd. memfd_create(2),
  * F_ADD_SEALS.
  */
-import type { Addon } from './addon.ts';
-import { check, SystemError } from './index.ts';
+import type { DescriptorCalls } from './descriptor.ts';
+import type { MappingCalls } from './mapping.ts';
+import { check, SystemError } from './system-error.ts';
 
 /** The addon's part in it. */
-type SealedAddon = Pick<Addon, 'memfdCreate' | 'memfdSeal' | 'map' | 'unmap' | 'closeFd'>;
+type SealedAddon = MappingCalls & Pick<DescriptorCalls, 'closeFd'>;
 
 /**
  * Makes `size` bytes, has them filled and seals them. Answers a descriptor, which the caller closes; mappings outlive

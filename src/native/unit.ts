@@ -9,7 +9,10 @@ export const UnitKind = {
   zstd: 3,
   /** A context of indexed gzip, as `zranDecodeAsync` has it. */
   zran: 4,
-  /** Added to another kind: not compressed if its plain bytes are as many as the target has. Batches say nothing else of it. */
+  /**
+   * Added to another kind: not compressed if its plain bytes are as many as the target has. Batches say nothing else
+   * of it.
+   */
   maybeRaw: 8,
 } as const;
 
@@ -38,17 +41,19 @@ export const UnitVerdict = { good: 0, wrongCrc: 1, wrongDigest: 2 } as const;
 /** Units of blobs: stored bytes into verified bytes in the cache file. */
 export interface UnitCalls {
   /**
-   * On one pool thread: decrypts `src`, decodes it to exactly dst.length bytes, verifies each piece and writes the good ones that have
-   * a place to `fd` (-1: writes nothing), in no particular order. `done` gets 0 once everything is written, and then `verdicts` has
-   * a UnitVerdict for each piece; -EBADMSG when the unit cannot be decrypted or decoded, -ENOMEM: nothing is written, the verdicts
-   * stay -ECANCELED, `dst` may have any bytes. `fd` may be closed before; one that is not open makes verdicts -EBADF.
+   * On one pool thread: decrypts `src`, decodes it to exactly dst.length bytes, verifies each piece and writes the
+   * good ones that have a place to `fd` (-1: writes nothing), in no particular order. `done` gets 0 once everything is
+   * written, and then `verdicts` has a UnitVerdict for each piece; -EBADMSG when the unit cannot be decrypted or
+   * decoded, -ENOMEM: nothing is written, the verdicts stay -ECANCELED, `dst` may have any bytes. `fd` may be closed
+   * before; one that is not open makes verdicts -EBADF.
    *
-   * `cipher`: the 32 bytes of an AES-128-XTS key and the 16 of the IV; data shorter than a block is padded as utils/src/crypt.rs does.
-   * `bits`, `byte`, `dictionary` are those of a zran context, else 0, 0, null. No buffer may change until `done`, but `pieces`,
-   * `digests`, `cipher` are copied. `dst` may be `src` where that is neither encrypted nor compressed.
+   * `cipher`: the 32 bytes of an AES-128-XTS key and the 16 of the IV; data shorter than a block is padded as
+   * utils/src/crypt.rs does. `bits`, `byte`, `dictionary` are those of a zran context, else 0, 0, null. No buffer may
+   * change until `done`, but `pieces`, `digests`, `cipher` are copied. `dst` may be `src` where that is neither
+   * encrypted nor compressed.
    *
-   * Returns 0; -ERANGE for a number out of range, a piece outside `dst`, a digest outside `digests`, too few verdicts, or 2 GiB and
-   * more; -EINVAL for an argument of another type.
+   * Returns 0; -ERANGE for a number out of range, a piece outside `dst`, a digest outside `digests`, too few verdicts,
+   * or 2 GiB and more; -EINVAL for an argument of another type.
    */
   landUnit(
     fd: number,

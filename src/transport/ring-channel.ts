@@ -1,6 +1,5 @@
 import type { Channel } from '../fuse/channel.ts';
-import type { Addon } from '../native/addon.ts';
-import { REPLY_BYTES, REQUEST_BYTES, STATE_WORDS, State } from '../native/ring.ts';
+import { REPLY_BYTES, REQUEST_BYTES, type RingCalls, STATE_WORDS, State } from '../native/ring.ts';
 import type { Ring } from './virtio.ts';
 
 /**
@@ -16,14 +15,14 @@ export class RingChannel implements Channel, Ring {
   readonly replies: DataView;
   readonly replyBytes: Uint8Array;
   readonly popped: Int32Array;
-  readonly #addon: Addon;
+  readonly #addon: RingCalls;
   readonly #onKick: () => void;
   readonly #state: Int32Array;
   readonly #done: Int32Array;
   #doneCount = 0;
   #handle = -1;
 
-  private constructor(addon: Addon, slots: number, onKick: () => void) {
+  private constructor(addon: RingCalls, slots: number, onKick: () => void) {
     this.#addon = addon;
     this.#onKick = onKick;
     this.requestBytes = new Uint8Array(slots * REQUEST_BYTES);
@@ -39,7 +38,7 @@ export class RingChannel implements Channel, Ring {
    * Attaches ring `queue` of `device`; `onKick` runs whenever there may be requests. Returns -errno when it cannot be
    * served.
    */
-  static attach(addon: Addon, device: number, queue: number, onKick: () => void): RingChannel | number {
+  static attach(addon: RingCalls, device: number, queue: number, onKick: () => void): RingChannel | number {
     const channel = new RingChannel(addon, SLOTS, onKick);
     const { requestBytes, replyBytes } = channel;
     const handle = addon.ringAttach(

@@ -1,5 +1,6 @@
 import { errnoName } from '../lib/errno.ts';
-import type { Addon } from '../native/addon.ts';
+import type { MemoryCalls } from '../native/memory.ts';
+import type { RingSetupCalls } from '../native/ring.ts';
 import { type MemoryRegion, ProtocolError, type VringAddr } from '../wire/vhost-user.ts';
 import { Avail, Descriptor, isQueueSize, QUEUE_SIZE_MAX, Used, VirtioFeature } from '../wire/virtio.ts';
 import { MEMORY_SLOTS_MAX } from './features.ts';
@@ -46,7 +47,7 @@ function packRegions(regions: readonly MemoryRegion[]): BigUint64Array {
 export class Device {
   /** The addon's number of this device. */
   readonly id: number;
-  readonly #addon: Addon;
+  readonly #addon: MemoryCalls & RingSetupCalls;
   readonly #host: QueueHost;
   readonly #log: Logger;
   readonly #memoryTimeoutMs: number;

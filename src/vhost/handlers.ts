@@ -1,5 +1,5 @@
 import { errnoName } from '../lib/errno.ts';
-import type { Addon } from '../native/addon.ts';
+import type { MappingCalls } from '../native/mapping.ts';
 import {
   decodeConfig,
   decodeInflight,
@@ -26,7 +26,7 @@ import type { MessageFds } from './message.ts';
 
 /** What a handler may use; one per connection. */
 export interface Context {
-  readonly addon: Addon;
+  readonly addon: MappingCalls;
   readonly log: Logger;
   readonly device: Device;
   readonly queues: number;

@@ -1,11 +1,16 @@
-import type { Addon } from '../native/addon.ts';
+import type { DescriptorCalls } from '../native/descriptor.ts';
+import type { MappingCalls } from '../native/mapping.ts';
+import type { MemoryCalls } from '../native/memory.ts';
+import type { PollCalls } from '../native/poll.ts';
+import type { RingSetupCalls } from '../native/ring.ts';
+import type { SocketCalls } from '../native/socket.ts';
 
 /**
  * Who serves the rings. Every call is answered once the thread that owns the queue has done it; a number is 0 or
  * `-errno`. Calls about one device never overlap.
  */
 export interface QueueHost {
-  /** Begins serving a ring that the device's configuration describes in full (`Addon.ringAttach`). */
+  /** Begins serving a ring that the device's configuration describes in full (`RingCalls.ringAttach`). */
   attach(device: number, queue: number): Promise<number>;
   /**
    * Stops serving; when this resolves no request of the ring touches guest memory any more. With `drain` the requests
@@ -28,9 +33,17 @@ export interface Logger {
   error(fields: Record<string, unknown>, message: string): void;
 }
 
+/** What the socket, its messages and the device need of the addon. */
+export type VhostCalls = DescriptorCalls &
+  SocketCalls &
+  PollCalls &
+  MappingCalls &
+  MemoryCalls &
+  RingSetupCalls;
+
 /** What a vhost-user device is made of. */
 export interface DeviceOptions {
-  readonly addon: Addon;
+  readonly addon: VhostCalls;
   readonly host: QueueHost;
   readonly log: Logger;
   /** All queues: one hiprio and at least one for requests; at most 256, which is what a descriptor message can name. */

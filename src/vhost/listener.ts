@@ -1,6 +1,7 @@
 import { lstatSync, type Stats, unlinkSync } from 'node:fs';
 import { Errno, errnoName } from '../lib/errno.ts';
-import type { Addon } from '../native/addon.ts';
+import type { DescriptorCalls } from '../native/descriptor.ts';
+import type { SocketCalls } from '../native/socket.ts';
 import { fsTagError } from '../wire/virtio.ts';
 import type { DeviceOptions } from './host.ts';
 import { VhostUserSession } from './session.ts';
@@ -19,7 +20,7 @@ const READABLE = 1;
 const QUEUES_MAX = 256;
 
 /** Removes the socket file of a process that died. Anything else at the path is somebody's and stays. */
-function removeStale(addon: Addon, path: string): void {
+function removeStale(addon: DescriptorCalls & SocketCalls, path: string): void {
   const stats = lstatSync(path, { throwIfNoEntry: false });
   if (stats === undefined) return;
   if (!stats.isSocket()) throw new SocketError('VHOST_SOCKET_OCCUPIED', `${path} exists and is not a socket`);

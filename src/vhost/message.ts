@@ -1,5 +1,6 @@
 import { Errno, errnoName } from '../lib/errno.ts';
-import type { Addon } from '../native/addon.ts';
+import type { DescriptorCalls } from '../native/descriptor.ts';
+import type { SocketCalls } from '../native/socket.ts';
 import {
   checkHeader,
   decodeHeader,
@@ -13,10 +14,10 @@ import {
 
 /** Descriptors that came with a message. Whoever keeps one takes it; the rest is closed, whatever happens. */
 export class MessageFds {
-  readonly #addon: Addon;
+  readonly #addon: DescriptorCalls;
   readonly #fds: number[] = [];
 
-  constructor(addon: Addon) {
+  constructor(addon: DescriptorCalls) {
     this.#addon = addon;
   }
 
@@ -64,7 +65,7 @@ export interface Message {
  * of the next one to this one.
  */
 export class MessageReader {
-  readonly #addon: Addon;
+  readonly #addon: DescriptorCalls & SocketCalls;
   readonly #fd: number;
   readonly #head = new Uint8Array(HEADER_BYTES);
   readonly #body = new Uint8Array(PAYLOAD_BYTES_MAX);
@@ -74,7 +75,7 @@ export class MessageReader {
   /** Bytes of the present part, header or payload, that are here. */
   #have = 0;
 
-  constructor(addon: Addon, fd: number) {
+  constructor(addon: DescriptorCalls & SocketCalls, fd: number) {
     this.#addon = addon;
     this.#fd = fd;
     this.#fds = new MessageFds(addon);
@@ -133,7 +134,7 @@ export class MessageReader {
 }
 
 /** Sends one reply, with a descriptor if `fd` ≥ 0, which stays the caller's. False when the socket refuses. */
-export function sendReply(addon: Addon, socket: number, message: Uint8Array, fd = -1): boolean {
+export function sendReply(addon: SocketCalls, socket: number, message: Uint8Array, fd = -1): boolean {
   let sent = 0;
   while (sent < message.length) {
     const rest = message.subarray(sent);

@@ -1,9 +1,11 @@
 /** Split rings whose driver lies: descriptors, indexes, indirect tables, in-flight logs, and memory that goes or shrinks meanwhile. */
+
 import { ftruncateSync } from 'node:fs';
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import type { Addon } from '../../src/native/addon.ts';
 import { REPLY_BYTES, REQUEST_BYTES, STATE_WORDS, State } from '../../src/native/ring.ts';
 import { Descriptor } from '../../src/wire/virtio.ts';
+import { eventfd } from '../support/descriptors.ts';
 import { DescriptorFlag } from '../support/driver.ts';
 import { FuzzTree } from './image.ts';
 import { LocalHost } from './local-host.ts';
@@ -107,9 +109,9 @@ class RingTarget implements Target {
     this.#setAddr();
     addon.ringSetBase(device, 0, this.#avail);
     this.#view.setUint16(AVAIL_AT + 2, this.#avail, true);
-    const kick = addon.eventfd();
+    const kick = eventfd();
     if (addon.ringSetKick(device, 0, kick) < 0) addon.closeFd(kick);
-    const call = addon.eventfd();
+    const call = eventfd();
     if (addon.ringSetCall(device, 0, call) < 0) addon.closeFd(call);
     if (oneIn(random, 4)) this.#useInflight();
   }

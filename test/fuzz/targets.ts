@@ -5,6 +5,7 @@ import { gzipTarget } from './gzip.ts';
 import { ringTarget } from './ring.ts';
 import type { MakeTarget } from './runner.ts';
 import { tarTarget } from './tar.ts';
+import { unitTarget } from './unit.ts';
 import { vhostTarget } from './vhost.ts';
 
 /** Every target by name. */
@@ -15,5 +16,6 @@ export const targets: Readonly<Record<string, MakeTarget>> = {
   gzip: gzipTarget,
   ring: ringTarget,
   tar: tarTarget,
+  unit: unitTarget,
   vhost: vhostTarget,
 };

@@ -1,10 +1,12 @@
 /** vhost-user conversations of three monitors, recorded, then mutated and sent to a session that really serves rings. */
+
 import { closeSync, ftruncateSync, openSync } from 'node:fs';
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import type { Addon } from '../../src/native/addon.ts';
 import type { Logger } from '../../src/vhost/host.ts';
 import { VhostUserSession } from '../../src/vhost/session.ts';
 import { encodeMessage, HEADER_BYTES, requests } from '../../src/wire/vhost-user.ts';
+import { eventfd, eventfdRead, socketPair } from '../support/descriptors.ts';
 import { DescriptorFlag, DriverRing, GuestMemory } from '../support/driver.ts';
 import { Frontend } from '../support/frontend.ts';
 import {
@@ -68,9 +70,9 @@ class VhostTarget implements Target {
     this.#inflight = addon.memfdCreate('inflight', 1 << 20);
     this.#unsteady = addon.memfdCreate('unsteady', memory.size);
     const pair = new Int32Array(2);
-    addon.socketPair(pair);
+    socketPair(pair);
     const files = ['/dev/null', '/dev/zero', '/proc/self/exe', '/tmp'].map((path) => openSync(path, 'r'));
-    this.#oddFds.push(...files, ...pair, addon.eventfd(), this.#inflight, this.#unsteady, memory.fd);
+    this.#oddFds.push(...files, ...pair, eventfd(), this.#inflight, this.#unsteady, memory.fd);
     this.#oddFds.push(addon.memfdCreate('small', 4096));
   }
 
@@ -112,7 +114,7 @@ class VhostTarget implements Target {
 
   #open(): { session: VhostUserSession; socket: number; host: LocalHost } {
     const pair = new Int32Array(2);
-    this.#addon.socketPair(pair);
+    socketPair(pair);
     const host = new LocalHost(this.#addon, this.#tree.vfs);
     const quiet = () => {};
     const log: Logger = {
@@ -166,8 +168,8 @@ class VhostTarget implements Target {
     const { memory, rings } = this.#guest;
     for (const ring of rings) {
       ring.reset();
-      this.#addon.eventfdRead(ring.kickFd);
-      this.#addon.eventfdRead(ring.callFd);
+      eventfdRead(ring.kickFd);
+      eventfdRead(ring.callFd);
     }
     ftruncateSync(this.#unsteady, memory.size);
     // What sessions left in it would make a run depend on the one before.

@@ -1,7 +1,9 @@
 /** A guest's side of split virtqueues: memory that is shared with a back-end, and a driver that may also misbehave. */
+
 import type { Addon } from '../../src/native/addon.ts';
 import type { MemoryRegion, VringAddr } from '../../src/wire/vhost-user.ts';
 import { Avail, Descriptor, Used, VirtioFeature } from '../../src/wire/virtio.ts';
+import { eventfd, eventfdRead, eventfdWrite } from './descriptors.ts';
 
 /** Flags of a descriptor. */
 export const DescriptorFlag = { next: 1, write: 2, indirect: 4 } as const;
@@ -202,15 +204,15 @@ export class DriverRing {
     this.avail = memory.allocate(availBytes(num));
     this.used = memory.allocate(usedBytes(num));
     this.#free = Array.from({ length: num }, (_, i) => num - 1 - i);
-    this.kickFd = addon.eventfd();
-    this.callFd = addon.eventfd();
+    this.kickFd = eventfd();
+    this.callFd = eventfd();
     this.#listen();
   }
 
   #listen(): void {
     this.#poll = this.#addon.pollStart(this.callFd, 1, () => {
       this.calls++;
-      this.#addon.eventfdRead(this.callFd);
+      eventfdRead(this.callFd);
       this.reap();
     });
     this.reap();
@@ -365,7 +367,7 @@ export class DriverRing {
   }
 
   kick(): void {
-    this.#addon.eventfdWrite(this.kickFd);
+    eventfdWrite(this.kickFd);
   }
 
   /** Takes all completions. Called for each interrupt. */

@@ -1,6 +1,8 @@
 /** What front-ends send from the connection to a serving device, in their order. */
+
 import { ProtocolFeature } from '../../src/wire/vhost-user.ts';
 import { VirtioFeature } from '../../src/wire/virtio.ts';
+import { eventfd } from './descriptors.ts';
 import type { DriverRing, GuestMemory } from './driver.ts';
 import type { Frontend } from './frontend.ts';
 
@@ -29,7 +31,7 @@ async function realizeQemu(frontend: Frontend): Promise<number> {
   await frontend.getMaxMemSlots();
   await frontend.setOwner();
   await frontend.getFeatures();
-  const masked = frontend.addon.eventfd();
+  const masked = eventfd();
   for (let index = 0; index < queues; index++) {
     await frontend.setVringCall(index, masked);
     await frontend.setVringErr(index, masked);

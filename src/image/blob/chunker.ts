@@ -1,7 +1,7 @@
 import { closeSync, constants, fstatSync, openSync, readSync } from 'node:fs';
-import { crc32c } from '@node-rs/crc32';
 import { type DigestAlgorithm, digest } from '../../lib/content-hash.ts';
 import type { Turns } from '../../lib/turns.ts';
+import { addon } from '../../native/index.ts';
 import { ChunkFlag } from '../../wire/rafs/chunk.ts';
 import { CHUNK_INDEX_MAX, COMPRESSED_LIMIT, type StoredChunk, UNCOMPRESSED_LIMIT } from '../model/chunk.ts';
 import { ImageError, reason } from '../model/error.ts';
@@ -181,7 +181,7 @@ export class Chunker {
       blobIndex: this.#options.earlier?.ownIndex() ?? 0,
       index,
       digest: this.#digest,
-      crc32c: crc32c(bytes),
+      crc32c: addon.crc32c(bytes),
       uncompressedOffset: this.uncompressedSize,
       uncompressedSize: bytes.length,
       compressedOffset: 0,

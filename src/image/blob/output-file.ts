@@ -3,7 +3,7 @@ import { basename, dirname, join, resolve } from 'node:path';
 import { DIGEST_BYTES } from '../../lib/content-hash.ts';
 import { PrivateFile } from '../../lib/file/replace.ts';
 import { writeAll } from '../../lib/file/write.ts';
-import type { HashHandle } from '../../native/addon.ts';
+import type { HashHandle } from '../../native/hash.ts';
 import { addon, SystemError } from '../../native/index.ts';
 import { ImageError, writeFailure } from '../model/error.ts';
 

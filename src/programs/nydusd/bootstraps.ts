@@ -1,7 +1,8 @@
 /** Bootstraps in memory: read once into a sealed memfd that all mounts of the same file share. */
 import { constants } from 'node:fs';
 import { type FileHandle, open } from 'node:fs/promises';
-import type { Addon } from '../../native/addon.ts';
+import type { DescriptorCalls } from '../../native/descriptor.ts';
+import type { MappingCalls } from '../../native/mapping.ts';
 import { seal } from '../../native/sealed.ts';
 import { BOOTSTRAP_BYTES_MAX } from '../../rafs/bootstrap.ts';
 
@@ -23,10 +24,10 @@ const READ_BYTES = 4 << 20;
 
 /** The bootstraps of all mounts, by device, inode, time and size of their files. */
 export class BootstrapStore {
-  readonly #addon: Addon;
+  readonly #addon: DescriptorCalls & MappingCalls;
   readonly #shared: Map<string, Promise<Shared>> = new Map();
 
-  constructor(addon: Addon) {
+  constructor(addon: DescriptorCalls & MappingCalls) {
     this.#addon = addon;
   }
 

@@ -26,32 +26,39 @@ for (let period = 2; period < 20; period++) {
 /** A raw block: lz4-napi puts the length in front. */
 const lz4Block = (data: Uint8Array) => Buffer.from(compressSync(Buffer.from(data)).subarray(4));
 
+type Decode = (src: Uint8Array, dst: Uint8Array) => number | Promise<number>;
+
+const decodeAsync = (kind: number, src: Uint8Array, dst: Uint8Array) =>
+  onPool((done) => addon.decodeAsync(kind, src, dst, done));
+const zstdDecode: Decode = (src, dst) => decodeAsync(3, src, dst);
+
 for (const [name, data] of Object.entries(samples)) {
-  test(`lz4 and zstd restore ${name}`, () => {
-    for (const [decode, packed] of [
+  test(`lz4 and zstd restore ${name}`, async () => {
+    const decoders: [Decode, Uint8Array][] = [
       [addon.lz4Decode, lz4Block(data)],
-      [addon.zstdDecode, zlib.zstdCompressSync(data)],
-    ] as const) {
+      [zstdDecode, zlib.zstdCompressSync(data)],
+    ];
+    for (const [decode, packed] of decoders) {
       const out = new Uint8Array(data.length);
-      expect(decode(packed, out)).toBe(data.length);
+      expect(await decode(packed, out)).toBe(data.length);
       expect(Buffer.compare(out, data)).toBe(0);
-      if (data.length > 0) expect(decode(packed, out.subarray(1))).toBe(EBADMSG);
-      expect(decode(packed.subarray(0, -1), out)).toBe(EBADMSG);
+      if (data.length > 0) expect(await decode(packed, out.subarray(1))).toBe(EBADMSG);
+      expect(await decode(packed.subarray(0, -1), out)).toBe(EBADMSG);
     }
   });
 }
 
-test('damaged lz4 and zstd input neither crashes nor writes beside its target', () => {
+test('damaged lz4 and zstd input neither crashes nor writes beside its target', async () => {
   const data = samples.mixed!;
   const packs = [lz4Block(data), zlib.zstdCompressSync(data)];
   let refused = 0;
   for (let round = 0; round < 3000; round++) {
-    for (const [i, decode] of [addon.lz4Decode, addon.zstdDecode].entries()) {
+    for (const [i, decode] of [addon.lz4Decode, zstdDecode].entries()) {
       const damaged = Buffer.from(packs[i]!);
       for (let k = 0; k <= round % 4; k++) damaged[Math.floor(Math.random() * damaged.length)] = round & 0xff;
       const length = round % 2 ? data.length : Math.floor(Math.random() * data.length);
       const area = new Uint8Array(length + 64).fill(0xaa);
-      const result = decode(damaged, area.subarray(32, 32 + length));
+      const result = await decode(damaged, area.subarray(32, 32 + length));
       if (result < 0) refused++;
       else expect(result).toBeLessThanOrEqual(length);
       const borders = [...area.subarray(0, 32), ...area.subarray(32 + length)];
@@ -77,11 +84,6 @@ test('lz4 blocks without an end, and offsets before the beginning, are refused',
   }
   expect(addon.lz4Decode(new Uint8Array([0]), out)).toBe(0);
 });
-
-const decodeAsync = (kind: number, src: Uint8Array, dst: Uint8Array) =>
-  new Promise<number>((resolve) => {
-    expect(addon.decodeAsync(kind, src, dst, resolve)).toBe(0);
-  });
 
 test('decoders on pool threads give the same', async () => {
   const data = samples.mixed!;
@@ -153,7 +155,7 @@ test('damaged indexed gzip does not crash', async () => {
 });
 
 test('crc32c agrees with the published check value and another implementation', () => {
-  expect(addon.crc32c(Buffer.from('123456789')) >>> 0).toBe(0xe3069283);
+  expect(addon.crc32c(Buffer.from('123456789'))).toBe(0xe3069283);
   for (let length = 0; length < 100; length++) {
     const bytes = randomBytes(length);
     expect(addon.crc32c(bytes)).toBe(crc32c(bytes));

@@ -1,6 +1,6 @@
 import { constants, gzipSync } from 'node:zlib';
 import { describe, expect, test } from 'vitest';
-import { type GzipIndexHandle, GzipReport } from '../../../src/native/addon.ts';
+import { type GzipIndexHandle, GzipReport } from '../../../src/native/gzip-index.ts';
 import { addon } from '../../../src/native/index.ts';
 import { generator } from '../../fuzz/random.ts';
 import { gzipMembers } from '../../support/gzip.ts';

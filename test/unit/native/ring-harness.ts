@@ -1,6 +1,8 @@
 /** The smallest driver of one ring: everything in guest memory is written by hand, so that it can be wrong. */
+
 import { addon } from '../../../src/native/index.ts';
 import { REPLY_BYTES, REQUEST_BYTES, STATE_WORDS, State } from '../../../src/native/ring.ts';
+import { eventfd, socketPair } from '../../support/descriptors.ts';
 
 export const GPA: bigint = 0x10_0000n;
 export const UVA: bigint = 0x7f00_0000_0000n;
@@ -67,7 +69,7 @@ export class Harness {
     this.replies = new ArrayBuffer(slots * REPLY_BYTES);
     this.state = new Int32Array(slots * STATE_WORDS);
     this.popped = new Int32Array(slots);
-    [this.call, this.kick, this.err] = [addon.eventfd(), addon.eventfd(), addon.eventfd()];
+    [this.call, this.kick, this.err] = [eventfd(), eventfd(), eventfd()];
     this.configure();
   }
 
@@ -79,7 +81,7 @@ export class Harness {
   /** The device takes its descriptors: it gets copies, made by passing them through a socket. */
   #copy(fd: number): number {
     const pair = new Int32Array(2);
-    addon.socketPair(pair);
+    socketPair(pair);
     addon.sendMsg(pair[0]!, new Uint8Array(1), 1, new Int32Array([fd]));
     const fds = new Int32Array(2);
     addon.recvMsg(pair[1]!, new Uint8Array(1), 0, 1, fds);

@@ -1,6 +1,7 @@
 import { closeSync, ftruncateSync, openSync } from 'node:fs';
 import { expect, test } from 'vitest';
 import { addon } from '../../../src/native/index.ts';
+import { eventfdRead } from '../../support/descriptors.ts';
 import { DATA_AT, Errno, GPA, NEXT, UVA, WRITE } from './ring-harness.ts';
 import { direct, ring, served, text } from './rings.ts';
 
@@ -12,7 +13,7 @@ test('a truncated memory file is an error of the ring, not the end of the proces
   expect(h.pop()).toBe(Errno.EFAULT);
   expect(h.pop()).toBe(Errno.EFAULT);
   expect(h.flush()).toBe(Errno.EFAULT);
-  expect(addon.eventfdRead(h.err)).toBe(1);
+  expect(eventfdRead(h.err)).toBe(1);
   ftruncateSync(h.memfd, h.size);
 });
 

@@ -5,6 +5,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { expect, test, vi } from 'vitest';
 import { addon } from '../../../src/native/index.ts';
 import { REQUEST_BYTES, State } from '../../../src/native/ring.ts';
+import { eventfd, eventfdRead, eventfdWrite, socketPair } from '../../support/descriptors.ts';
 import { DATA_AT, Errno, EVENT_IDX, Harness, INDIRECT, NEXT, TABLE, UVA, WRITE } from './ring-harness.ts';
 import { direct, ring, served, text, unattached } from './rings.ts';
 
@@ -188,9 +189,9 @@ for (const [what, write] of Object.entries(corrupt)) {
     const h = ring();
     write(h);
     expect(h.pop()).toBe(Errno.EPROTO);
-    expect(addon.eventfdRead(h.err)).toBe(1);
+    expect(eventfdRead(h.err)).toBe(1);
     expect([h.pop(), addon.ringArm(h.ring)]).toEqual([Errno.EPROTO, Errno.EPROTO]);
-    expect(addon.eventfdRead(h.err)).toBe(Errno.EAGAIN);
+    expect(eventfdRead(h.err)).toBe(Errno.EAGAIN);
   });
 }
 
@@ -257,7 +258,7 @@ test('a batch is notified once', () => {
 test('a new call descriptor is signalled once and used from then on', () => {
   const h = ring();
   const pair = new Int32Array(2);
-  addon.socketPair(pair);
+  socketPair(pair);
   expect(addon.ringSetCall(h.device, 0, pair[0]!)).toBe(0);
   const bytes = new Uint8Array(64);
   expect(addon.recvMsg(pair[1]!, bytes, 0, 64, new Int32Array(1))).toBe(8);
@@ -270,7 +271,7 @@ test('an attach looks at the ring at once, and a kick calls back', async () => {
   const h = ring();
   await sleep(5);
   expect(h.kicks).toBe(1);
-  addon.eventfdWrite(h.kick);
+  eventfdWrite(h.kick);
   await sleep(5);
   expect(h.kicks).toBe(2);
 });
@@ -417,7 +418,7 @@ test('a hundred devices leave no descriptor and no mapping behind', () => {
     readFileSync('/proc/self/maps', 'utf8')
       .split('\n')
       .filter((l) => l.includes('ring test')).length;
-  const descriptors = () => addon.eventfd();
+  const descriptors = () => eventfd();
   const probe = descriptors();
   addon.closeFd(probe);
   const before = mappings();

@@ -1,5 +1,5 @@
 import { afterEach } from 'vitest';
-import { addon } from '../../../src/native/index.ts';
+import { eventfdRead } from '../../support/descriptors.ts';
 import { DATA_AT, Harness, type HarnessOptions, NEXT, WRITE } from './ring-harness.ts';
 
 const open: Harness[] = [];
@@ -32,11 +32,11 @@ export function direct(h: Harness, head: number, request: string, writable: numb
 
 /** Serves one request and says whether the guest was notified. */
 export function served(h: Harness): boolean {
-  addon.eventfdRead(h.call);
+  eventfdRead(h.call);
   direct(h, 0, 'x', 8);
   h.offer(0);
   h.pop();
   h.complete(h.popped[0]!, Buffer.from('y'));
   h.flush(h.popped[0]!);
-  return addon.eventfdRead(h.call) === 1;
+  return eventfdRead(h.call) === 1;
 }

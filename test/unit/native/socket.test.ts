@@ -4,13 +4,14 @@ import { join } from 'node:path';
 import { Worker } from 'node:worker_threads';
 import { expect, test } from 'vitest';
 import { addon, check, SystemError } from '../../../src/native/index.ts';
+import { eventfd, eventfdRead, eventfdWrite, socketPair } from '../../support/descriptors.ts';
 
 const EAGAIN = -11;
 const EMSGSIZE = -90;
 
 function pair(): [number, number] {
   const out = new Int32Array(2);
-  expect(addon.socketPair(out)).toBe(0);
+  expect(socketPair(out)).toBe(0);
   return [out[0]!, out[1]!];
 }
 
@@ -18,22 +19,22 @@ const openDescriptors = () => readdirSync('/proc/self/fd').length;
 
 test('descriptors travel with the bytes', () => {
   const [a, b] = pair();
-  const event = addon.eventfd();
+  const event = eventfd();
   expect(addon.sendMsg(a, Buffer.from('hello'), 5, new Int32Array([event, event]))).toBe(5);
   const buffer = new Uint8Array(16);
   const fds = new Int32Array(9);
   expect(addon.recvMsg(b, buffer, 2, 14, fds)).toBe(5);
   expect(Buffer.from(buffer.subarray(2, 7)).toString()).toBe('hello');
   expect(fds[0]).toBe(2);
-  addon.eventfdWrite(fds[1]!);
-  expect(addon.eventfdRead(event)).toBe(1);
-  expect(addon.eventfdRead(event)).toBe(EAGAIN);
+  eventfdWrite(fds[1]!);
+  expect(eventfdRead(event)).toBe(1);
+  expect(eventfdRead(event)).toBe(EAGAIN);
   for (const fd of [a, b, event, fds[1]!, fds[2]!]) expect(addon.closeFd(fd)).toBe(0);
 });
 
 test('more descriptors than there is room for are all closed', () => {
   const [a, b] = pair();
-  const event = addon.eventfd();
+  const event = eventfd();
   const before = openDescriptors();
   addon.sendMsg(a, new Uint8Array(1), 1, new Int32Array(9).fill(event));
   expect(addon.recvMsg(b, new Uint8Array(1), 0, 1, new Int32Array(9))).toBe(EMSGSIZE);
@@ -88,21 +89,21 @@ test('a system error carries its name', () => {
 });
 
 test('a poll reports readiness until stopped', async () => {
-  const event = addon.eventfd();
+  const event = eventfd();
   let calls = 0;
   await new Promise<void>((resolve) => {
     const handle = addon.pollStart(event, 1, (events) => {
       expect(events).toBe(1);
-      addon.eventfdRead(event);
+      eventfdRead(event);
       if (++calls === 2) {
         expect(addon.pollStop(handle)).toBe(0);
         expect(addon.pollStop(handle)).toBe(-9);
         resolve();
       } else {
-        addon.eventfdWrite(event);
+        eventfdWrite(event);
       }
     });
-    addon.eventfdWrite(event);
+    eventfdWrite(event);
   });
   addon.closeFd(event);
   expect(calls).toBe(2);
@@ -111,15 +112,19 @@ test('a poll reports readiness until stopped', async () => {
 test('a worker that is terminated with a poll, a ring and work under way leaves the process alive', async () => {
   const harness = new URL('./ring-harness.ts', import.meta.url).href;
   const index = new URL('../../../src/native/index.ts', import.meta.url).href;
+  const descriptors = new URL('../../support/descriptors.ts', import.meta.url).href;
   const source = `
     const { parentPort } = require('node:worker_threads');
-    Promise.all([import('${harness}'), import('${index}')]).then(([{ Harness }, { addon }]) => {
+    const modules = ['${harness}', '${index}', '${descriptors}'].map((url) => import(url));
+    Promise.all(modules).then(([{ Harness }, { addon }, { eventfd, eventfdWrite }]) => {
       new Harness().attach();
-      const event = addon.eventfd();
+      const event = eventfd();
       addon.pollStart(event, 1, () => {});
-      addon.eventfdWrite(event);
+      eventfdWrite(event);
       const big = new Uint8Array(1 << 24);
       for (let i = 0; i < 8; i++) addon.decodeAsync(3, big, big, () => {});
+      const [pieces, digests] = [Float64Array.of(0, big.length, -1, -1, 2, 0), new Uint8Array(32)];
+      addon.landUnit(-1, 0, 0, 0, big, big, null, null, pieces, digests, new Int32Array(1), () => {});
       parentPort.postMessage('up');
     });`;
   for (let i = 0; i < 3; i++) {

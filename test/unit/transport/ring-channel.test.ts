@@ -1,4 +1,5 @@
 /** The slots of one ring as a server uses them, with a driver that behaves. */
+
 import { closeSync, mkdtempSync, openSync, rmSync, truncateSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -6,6 +7,7 @@ import { afterEach, beforeEach, expect, it } from 'vitest';
 import { REPLY_BYTES, REQUEST_BYTES } from '../../../src/native/ring.ts';
 import { RingChannel } from '../../../src/transport/ring-channel.ts';
 import { addon } from '../../support/addon.ts';
+import { socketPair } from '../../support/descriptors.ts';
 import { DriverRing, GuestMemory } from '../../support/driver.ts';
 
 const NUM = 64;
@@ -27,7 +29,7 @@ function attach(): RingChannel | number {
 /** The device takes its descriptors, the driver keeps its own: a copy comes through a socket. */
 function copyOf(fd: number): number {
   const pair = new Int32Array(2);
-  addon.socketPair(pair);
+  socketPair(pair);
   addon.sendMsg(pair[0]!, new Uint8Array(1), 1, Int32Array.of(fd));
   const received = new Int32Array(2);
   addon.recvMsg(pair[1]!, new Uint8Array(1), 0, 1, received);

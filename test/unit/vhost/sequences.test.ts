@@ -2,6 +2,7 @@ import { fstatSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { addon } from '../../support/addon.ts';
+import { eventfd, eventfdRead } from '../../support/descriptors.ts';
 import { Nacked } from '../../support/frontend.ts';
 import {
   connectLikeCloudHypervisor,
@@ -65,7 +66,7 @@ describe('a front-end reaches a serving device', () => {
     const guest = bench.guest(1);
     const ring = guest.rings[0]!;
     const answer = echoes(ring);
-    addon.eventfdRead(ring.kickFd);
+    eventfdRead(ring.kickFd);
     await connectLikeQemu72(bench.connect(), guest);
     expect(await answer).toBe(true);
   });
@@ -176,10 +177,10 @@ describe('a serving device', () => {
     const guest = bench.guest();
     const frontend = bench.connect();
     await connectLikeQemu72(frontend, guest);
-    const replacement = addon.eventfd();
+    const replacement = eventfd();
     await frontend.setVringCall(1, replacement);
     await frontend.getFeatures();
-    expect(addon.eventfdRead(replacement)).toBeGreaterThan(0);
+    expect(eventfdRead(replacement)).toBeGreaterThan(0);
     addon.closeFd(replacement);
   });
 

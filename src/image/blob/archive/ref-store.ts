@@ -1,6 +1,6 @@
-import { crc32c } from '@node-rs/crc32';
 import { digest } from '../../../lib/content-hash.ts';
 import type { Turns } from '../../../lib/turns.ts';
+import { addon } from '../../../native/index.ts';
 import { ChunkInfoFlag, CONTEXT_BYTES_MAX } from '../../../wire/blob-meta.ts';
 import { ChunkFlag } from '../../../wire/rafs/chunk.ts';
 import { CHUNK_INFO_V2_COMPRESSED_MAX, type ChunkInfoV2 } from '../../../wire/rafs/encode-blob-meta.ts';
@@ -80,7 +80,7 @@ export class RefStore implements FileStore, RefData {
       return known;
     }
     this.#checkRoom(place, node);
-    const crc = crc32c(bytes);
+    const crc = addon.crc32c(bytes);
     // Readers take a checksum of 0 for a missing one.
     const hasCrc32c = crc === 0 ? 0 : ChunkFlag.hasCrc32c;
     const isCompressed = (place.flags & ChunkInfoFlag.compressed) !== 0;

@@ -1,6 +1,6 @@
 import { createHash } from 'node:crypto';
 import type { Turns } from '../../../lib/turns.ts';
-import { GzipReport } from '../../../native/addon.ts';
+import { GzipReport } from '../../../native/gzip-index.ts';
 import { addon } from '../../../native/index.ts';
 import { ImageError } from '../../model/error.ts';
 import type { ByteSource } from '../tar/byte-source.ts';

@@ -1,6 +1,7 @@
 import type { ChunkFetcher } from '../../../blob/view.ts';
 import { RafsFileSystem } from '../../../imagefs/filesystem.ts';
-import type { Addon } from '../../../native/addon.ts';
+import type { DescriptorCalls } from '../../../native/descriptor.ts';
+import type { MappingCalls } from '../../../native/mapping.ts';
 import { mapSealed } from '../../../native/sealed.ts';
 import { openBootstrap } from '../../../rafs/open-bootstrap.ts';
 import type { FromWorker, MountSpec } from './messages.ts';
@@ -14,12 +15,16 @@ export interface WorkerMount {
 
 /** The mounts of one worker, by serial. */
 export class WorkerMounts {
-  readonly #addon: Addon;
+  readonly #addon: DescriptorCalls & MappingCalls;
   readonly #fetcher: ChunkFetcher;
   readonly #post: (message: FromWorker) => void;
   readonly #mounts: Map<number, WorkerMount> = new Map();
 
-  constructor(addon: Addon, fetcher: ChunkFetcher, post: (message: FromWorker) => void) {
+  constructor(
+    addon: DescriptorCalls & MappingCalls,
+    fetcher: ChunkFetcher,
+    post: (message: FromWorker) => void,
+  ) {
     this.#addon = addon;
     this.#fetcher = fetcher;
     this.#post = post;

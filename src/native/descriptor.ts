@@ -1,0 +1,4 @@
+/** File descriptors. */
+export interface DescriptorCalls {
+  closeFd(fd: number): number;
+}
