@@ -1,6 +1,6 @@
 /**
- * A configuration after parsing, whatever form it came in: the shape of upstream's version 2, by its field names (api/src/config.rs of
- * dragonflyoss/nydus), so that it can be shown as it is.
+ * A configuration after parsing, whatever form it came in: the shape of upstream's version 2, by its field names
+ * (api/src/config.rs of dragonflyoss/nydus), so that it can be shown as it is.
  */
 export interface Config {
   version: 2;

@@ -1,8 +1,8 @@
 /** JSON as people write it by hand: with comments. */
 
 /**
- * Blanks out `//` and block comments outside strings, keeping every other character at its place so that positions in parse errors
- * stay right.
+ * Blanks out `//` and block comments outside strings, keeping every other character at its place so that positions in
+ * parse errors stay right.
  */
 export function blankComments(text: string): string {
   let out = '';

@@ -1,6 +1,6 @@
 /**
- * Text → `Config`. Version 2 in JSON, version 2 in TOML and version 1 in JSON are told apart by content. Import this lazily: zod
- * and the TOML parser cost more than the rest of the program's start.
+ * Text → `Config`. Version 2 in JSON, version 2 in TOML and version 1 in JSON are told apart by content. Import this
+ * lazily: zod and the TOML parser cost more than the rest of the program's start.
  */
 import { open } from 'node:fs/promises';
 import type { z } from 'zod';
@@ -12,7 +12,10 @@ import { configV2, filecache, fscache, noPrefetch } from './v2.ts';
 /** Files beyond this are refused, as upstream does. */
 export const CONFIG_BYTES_MAX: number = 1 << 20;
 
-/** A configuration that cannot be used. `original` is what upstream says in this case; `message` names field, rule and remedy. */
+/**
+ * A configuration that cannot be used. `original` is what upstream says in this case; `message` names field, rule and
+ * remedy.
+ */
 export class ConfigError extends Error {
   readonly code = 'CONFIG_INVALID';
   readonly original: 'failed to parse configuration information' | 'invalid configuration';

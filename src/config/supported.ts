@@ -1,8 +1,8 @@
 import type { Config } from './config.ts';
 
 /**
- * What a valid configuration asks for and this version does not do: one sentence that names the field and what to use, or null.
- * Asked at mount, so that a file with such a section can still be loaded and shown.
+ * What a valid configuration asks for and this version does not do: one sentence that names the field and what to use,
+ * or null. Asked at mount, so that a file with such a section can still be loaded and shown.
  */
 export function notSupportedYet(config: Config): string | null {
   if (config.backend.type !== 'localfs') {

@@ -1,4 +1,7 @@
-/** The JSON form of 2020 (`device`, `mode`, `digest_validate`, …), which most deployments still write, turned into `Config`. */
+/**
+ * The JSON form of 2020 (`device`, `mode`, `digest_validate`, …), which most deployments still write, turned into
+ * `Config`.
+ */
 import { z } from 'zod';
 import type { Backend, Cache, CacheType, Config, ExternalBackend, Prefetch } from './config.ts';
 import { BATCH_SIZE_MAX, backend, cacheType, externalBackend, filecache, fscache, noPrefetch } from './v2.ts';

@@ -1,7 +1,7 @@
 /**
- * The configuration document, version 2, complete with the back ends that are not served yet: a file written for upstream must
- * be understood, so that the refusal can name the feature instead of a parse error. Field names are upstream's (api/src/config.rs
- * of dragonflyoss/nydus). Unknown fields are dropped.
+ * The configuration document, version 2, complete with the back ends that are not served yet: a file written for
+ * upstream must be understood, so that the refusal can name the feature instead of a parse error. Field names are
+ * upstream's (api/src/config.rs of dragonflyoss/nydus). Unknown fields are dropped.
  */
 import { z } from 'zod';
 import type {
@@ -186,7 +186,10 @@ export const filecache: z.ZodType<Filecache> = z.object({
 
 export const fscache: z.ZodType<Fscache> = z.object({ work_dir: required.default('.') });
 
-/** The cache types which upstream knows; `blobcache` and `filecache` are two names of one thing, so are `''` and `dummycache`. */
+/**
+ * The cache types which upstream knows; `blobcache` and `filecache` are two names of one thing, so are `''` and
+ * `dummycache`.
+ */
 export const cacheType: z.ZodType<CacheType> = z.enum([
   'blobcache',
   'filecache',

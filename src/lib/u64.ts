@@ -1,7 +1,8 @@
 const TWO_32 = 0x1_0000_0000;
 
 /**
- * Little-endian u64 as a number. Values from 2^53 lose low bits but stay ≥ 2^53, so that every bound check against a size refuses them.
+ * Little-endian u64 as a number. Values from 2^53 lose low bits but stay ≥ 2^53, so that every bound check against a
+ * size refuses them.
  */
 export function readU64(view: DataView, at: number): number {
   return view.getUint32(at + 4, true) * TWO_32 + view.getUint32(at, true);

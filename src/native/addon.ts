@@ -4,7 +4,9 @@ export type GzipIndexHandle = object & { readonly gzipIndex: unique symbol };
 /** What `hashCreate` made. */
 export type HashHandle = object & { readonly hash: unique symbol };
 
-/** Places in the report of `gzipIndexRead`. Positions are bytes of the file (in) and of the data of all members (out). */
+/**
+ * Places in the report of `gzipIndexRead`. Positions are bytes of the file (in) and of the data of all members (out).
+ */
 export const GzipReport = {
   /** Bytes used and produced by this call. */
   consumed: 0,
@@ -16,7 +18,10 @@ export const GzipReport = {
   insideMember: 4,
   /** Where the block entered last begins or, behind the last of a member, where its trailer does. */
   boundaryIn: 5,
-  /** The last place where inflating can begin: its first bit is among the upper `blockBits` of `blockByte`, the byte before `blockIn`. */
+  /**
+   * The last place where inflating can begin: its first bit is among the upper `blockBits` of `blockByte`, the byte
+   * before `blockIn`.
+   */
   blockIn: 6,
   blockOut: 7,
   blockBits: 8,
@@ -35,7 +40,10 @@ export const GzipReport = {
  */
 export interface Addon {
   // --- descriptors, sockets ------------------------------------------------------------------------
-  /** Unix stream socket, bound and listening, CLOEXEC, non-blocking, file mode 0600. A path longer than sun_path is -ENAMETOOLONG. */
+  /**
+   * Unix stream socket, bound and listening, CLOEXEC, non-blocking, file mode 0600. A path longer than sun_path is
+   * -ENAMETOOLONG.
+   */
   listenUnix(path: string): number;
   /** Accepted fd (CLOEXEC, non-blocking) or -EAGAIN. */
   acceptUnix(fd: number): number;
@@ -65,21 +73,28 @@ export interface Addon {
   memfdCreate(name: string, size: number): number;
   /** F_ADD_SEALS: SHRINK | GROW | WRITE | SEAL. */
   memfdSeal(fd: number): number;
-  /** mmap'ed ArrayBuffer over [offset, offset+size) of `fd`; `writable` gives MAP_SHARED PROT_WRITE. Throws only for a bad argument. */
+  /**
+   * mmap'ed ArrayBuffer over [offset, offset+size) of `fd`; `writable` gives MAP_SHARED PROT_WRITE. Throws only for a
+   * bad argument.
+   */
   map(fd: number, offset: number, size: number, writable: boolean): ArrayBuffer | number;
   /** Detaches the ArrayBuffer and unmaps. */
   unmap(buffer: ArrayBuffer): number;
 
   // --- devices: guest memory -------------------------------------------------------------------------
   deviceCreate(queues: number): number;
-  /** Marks the device dead; rings attached to it answer -ENODEV; memory goes when its rings are detached and the last request is done. */
+  /**
+   * Marks the device dead; rings attached to it answer -ENODEV; memory goes when its rings are detached and the last
+   * request is done.
+   */
   deviceDestroy(device: number): number;
   /** Negotiated virtio features, as two u32. */
   deviceSetFeatures(device: number, lo: number, hi: number): number;
   /**
-   * Replaces the memory table. `regions` = n × [gpa, size, uva, mmapOffset]; `fds` are not closed. -EINVAL overlap or overflow,
-   * -ERANGE offset+size beyond the file, otherwise mmap's errno. On error the old table stays. -ENODEV for what is not a regular file or memfd. A running ring whose own pages are in no
-   * region any more goes on in the old ones until a table has them again.
+   * Replaces the memory table. `regions` = n × [gpa, size, uva, mmapOffset]; `fds` are not closed. -EINVAL overlap or
+   * overflow, -ERANGE offset+size beyond the file, otherwise mmap's errno. On error the old table stays. -ENODEV for
+   * what is not a regular file or memfd. A running ring whose own pages are in no region any more goes on in the old
+   * ones until a table has them again.
    */
   memorySet(device: number, regions: BigUint64Array, fds: Int32Array): number;
   memoryAdd(device: number, region: BigUint64Array, fd: number): number;
@@ -94,8 +109,9 @@ export interface Addon {
   ringSetAddr(device: number, queue: number, desc: bigint, used: bigint, avail: bigint): number;
   ringSetBase(device: number, queue: number, base: number): number;
   /**
-   * The device takes the fd (-1 = none) and makes it non-blocking; on an error it stays the caller's. Call and err may be replaced
-   * while attached, and one signal is sent on the new call fd. Without a kick fd nothing but the attach itself and a freed slot calls `onKick`.
+   * The device takes the fd (-1 = none) and makes it non-blocking; on an error it stays the caller's. Call and err may
+   * be replaced while attached, and one signal is sent on the new call fd. Without a kick fd nothing but the attach
+   * itself and a freed slot calls `onKick`.
    */
   ringSetKick(device: number, queue: number, fd: number): number;
   ringSetCall(device: number, queue: number, fd: number): number;
@@ -132,17 +148,18 @@ export interface Addon {
   /** Stops polling, abandons requests in flight (their slots become free), stores the base. Returns the base. */
   ringDetach(ring: number): number;
   /**
-   * Pops up to `max` requests: copies each one's readable bytes (at most REQUEST_BYTES) into its slot, fills its state row, and
-   * writes the slot numbers to `popped`. Waits at most `spinNs` for the first. Returns the count, -EFAULT (memory vanished),
-   * -EPROTO (ring corrupt: broken from now on, its err fd signalled; -EFAULT breaks it too), -ENODEV. A malformed chain is counted, returned to the
-   * guest with used.len 0 and not reported here.
+   * Pops up to `max` requests: copies each one's readable bytes (at most REQUEST_BYTES) into its slot, fills its state
+   * row, and writes the slot numbers to `popped`. Waits at most `spinNs` for the first. Returns the count, -EFAULT
+   * (memory vanished), -EPROTO (ring corrupt: broken from now on, its err fd signalled; -EFAULT breaks it too),
+   * -ENODEV. A malformed chain is counted, returned to the guest with used.len 0 and not reported here.
    */
   ringPop(ring: number, popped: Int32Array, max: number, spinNs: number): number;
   /**
-   * A slot that is not in flight, or which a pool thread reads into, is -EINVAL, and nothing is flushed. When requests waited for a free slot,
-   * `onKick` is called once more.
-   * Scatters the slots listed in `done` (reply length in their state row, bytes in their reply area), pushes them used, and publishes once. With `tell` the driver is notified, at most once, of what it was not told of before, if it
-   * wants to be; without, a later call must. `total` is cut to the writable part.
+   * A slot that is not in flight, or which a pool thread reads into, is -EINVAL, and nothing is flushed. When requests
+   * waited for a free slot, `onKick` is called once more. Scatters the slots listed in `done` (reply length in their
+   * state row, bytes in their reply area), pushes them used, and publishes once. With `tell` the driver is notified, at
+   * most once, of what it was not told of before, if it wants to be; without, a later call must. `total` is cut to the
+   * writable part.
    */
   ringFlush(ring: number, done: Int32Array, count: number, tell: boolean): number;
   /**
@@ -158,11 +175,15 @@ export interface Addon {
     length: number,
   ): number;
   /**
-   * preadv2(RWF_NOWAIT, or plain where unsupported) from `fd` at `fileOffset` straight into the slot's writable part behind `skip` bytes.
-   * Returns bytes read, -EAGAIN when the page cache does not have them (use ringReadBlocking), -EFAULT, or the file's errno.
+   * preadv2(RWF_NOWAIT, or plain where unsupported) from `fd` at `fileOffset` straight into the slot's writable part
+   * behind `skip` bytes. Returns bytes read, -EAGAIN when the page cache does not have them (use ringReadBlocking),
+   * -EFAULT, or the file's errno.
    */
   ringRead(ring: number, slot: number, skip: number, fd: number, fileOffset: number, length: number): number;
-  /** The same on a pool thread; `done` gets bytes or -errno on this thread, or is never called after a detach. The slot stays in flight meanwhile. */
+  /**
+   * The same on a pool thread; `done` gets bytes or -errno on this thread, or is never called after a detach. The slot
+   * stays in flight meanwhile.
+   */
   ringReadBlocking(
     ring: number,
     slot: number,
@@ -172,7 +193,10 @@ export interface Addon {
     length: number,
     done: (result: number) => void,
   ): number;
-  /** Allows notifications and looks once more: 1 = there is work (do not sleep), 0 = sleep (also when all slots are in use: see ringFlush). */
+  /**
+   * Allows notifications and looks once more: 1 = there is work (do not sleep), 0 = sleep (also when all slots are in
+   * use: see ringFlush).
+   */
   ringArm(ring: number): number;
   /** Counters since attach: [popped, completed, malformed, notified, kicks]. */
   ringStats(ring: number, out: Float64Array): number;
@@ -183,8 +207,8 @@ export interface Addon {
   /** Whole zstd frame. Bytes produced or -EBADMSG. */
   zstdDecode(src: Uint8Array, dst: Uint8Array): number;
   /**
-   * Raw inflate of one indexed-gzip (zran) context: primes the high `bits` bits of `byte` (as stored in the context), sets `dictionary`, and produces exactly dst.length bytes,
-   * crossing gzip member boundaries. -EBADMSG on damage.
+   * Raw inflate of one indexed-gzip (zran) context: primes the high `bits` bits of `byte` (as stored in the context),
+   * sets `dictionary`, and produces exactly dst.length bytes, crossing gzip member boundaries. -EBADMSG on damage.
    */
   zranDecode(
     src: Uint8Array,
@@ -195,13 +219,17 @@ export interface Addon {
   ): number;
   /** The same decoders on a pool thread; kind 1 lz4, 2 gzip member, 3 zstd. */
   decodeAsync(kind: number, src: Uint8Array, dst: Uint8Array, done: (result: number) => void): number;
-  /** Compresses to a raw LZ4 block: bytes produced; -ENOSPC when they might not fit `dst`, which may take 16 more than they are. */
+  /**
+   * Compresses to a raw LZ4 block: bytes produced; -ENOSPC when they might not fit `dst`, which may take 16 more than
+   * they are.
+   */
   lz4Encode(src: Uint8Array, dst: Uint8Array): number;
   /**
-   * Compresses many pieces of `source` into `target` on one pool thread: kind 1 lz4 (a raw block, byte for byte as liblz4 makes it by default),
-   * 3 zstd (a frame of level 3 that says its size). `pieces` has rows of four: offset and length in the source, offset and room in
-   * the target; the last becomes the bytes produced, or -ENOSPC when they might not fit. lz4 may ask for 16 bytes more than it writes.
-   * `done` gets 0 or -errno. No buffer may change meanwhile.
+   * Compresses many pieces of `source` into `target` on one pool thread: kind 1 lz4 (a raw block, byte for byte as
+   * liblz4 makes it by default), 3 zstd (a frame of level 3 that says its size). `pieces` has rows of four: offset and
+   * length in the source, offset and room in the target; the last becomes the bytes produced, or -ENOSPC when they
+   * might not fit. lz4 may ask for 16 bytes more than it writes. `done` gets 0 or -errno. No buffer may change
+   * meanwhile.
    */
   encodeAsync(
     kind: number,
@@ -222,8 +250,8 @@ export interface Addon {
   /** An inflater of gzip data that knows where it could begin anew; freed with its last reference. -ENOMEM. */
   gzipIndexCreate(): GzipIndexHandle | number;
   /**
-   * Inflates from `input` [inputStart, inputEnd) into `output` [outputStart, outputEnd) until that is full or the input used up, over
-   * the ends of gzip members. Fills `report` (see GzipReport). 0; -EBADMSG on damage.
+   * Inflates from `input` [inputStart, inputEnd) into `output` [outputStart, outputEnd) until that is full or the input
+   * used up, over the ends of gzip members. Fills `report` (see GzipReport). 0; -EBADMSG on damage.
    */
   gzipIndexRead(
     index: GzipIndexHandle,

@@ -6,8 +6,8 @@ export class PathError extends Error {
 const NAME_BYTES_MAX = 255;
 
 /**
- * Names of an absolute path: `.` and empty names are skipped, `..` goes to the parent and stops at the root. Throws PathError for a
- * relative path, a NUL, or a name of more than 255 bytes.
+ * Names of an absolute path: `.` and empty names are skipped, `..` goes to the parent and stops at the root. Throws
+ * PathError for a relative path, a NUL, or a name of more than 255 bytes.
  */
 export function splitPath(path: string): string[] {
   if (!path.startsWith('/')) throw new PathError(`mountpoint must begin with '/', is '${path}'`);

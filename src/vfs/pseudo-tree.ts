@@ -36,8 +36,8 @@ export class PseudoNode {
 export const ROOT_LO = 1;
 
 /**
- * The directories above and at mountpoints. A mount hides what is mounted below it until it goes; directories that no mount needs
- * any more disappear.
+ * The directories above and at mountpoints. A mount hides what is mounted below it until it goes; directories that no
+ * mount needs any more disappear.
  */
 export class PseudoTree {
   readonly root: PseudoNode = new PseudoNode(ROOT_LO, '', null);
@@ -83,8 +83,8 @@ export class PseudoTree {
   }
 
   /**
-   * Takes a mount from its path, and the directories away that only it needed. Its nodes are served on until `forget`. False when it
-   * is not at any path (replaced, or gone).
+   * Takes a mount from its path, and the directories away that only it needed. Its nodes are served on until `forget`.
+   * False when it is not at any path (replaced, or gone).
    */
   remove(serial: number): boolean {
     const node = this.#mounts.get(serial)?.node;

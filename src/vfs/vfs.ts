@@ -4,8 +4,8 @@ import { Errno } from '../lib/errno.ts';
 import { type MountedFs, type PseudoNode, PseudoTree, ROOT_LO } from './pseudo-tree.ts';
 
 /**
- * How long a guest may keep what it saw of a pseudo directory. virtio-fs has no invalidation, so this is how long a mount can stay
- * unseen; nothing is gained by more, since one LOOKUP a second per mountpoint costs nothing.
+ * How long a guest may keep what it saw of a pseudo directory. virtio-fs has no invalidation, so this is how long a
+ * mount can stay unseen; nothing is gained by more, since one LOOKUP a second per mountpoint costs nothing.
  */
 const PSEUDO_VALID_MS = 100;
 
@@ -47,8 +47,8 @@ class ShortLivedEntries implements DirectorySink {
 }
 
 /**
- * One tree over many images. The high word of a nodeid is the serial of the mount which it belongs to, 0 for pseudo directories;
- * nodeid 1 is the root, or the root of the image mounted at `/`.
+ * One tree over many images. The high word of a nodeid is the serial of the mount which it belongs to, 0 for pseudo
+ * directories; nodeid 1 is the root, or the root of the image mounted at `/`.
  */
 export class Vfs implements FileSystem {
   readonly tree: PseudoTree = new PseudoTree();

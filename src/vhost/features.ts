@@ -1,7 +1,9 @@
 import { ProtocolError, ProtocolFeature } from '../wire/vhost-user.ts';
 import { VirtioFeature } from '../wire/virtio.ts';
 
-/** Virtio features the device offers. What is not implemented is never offered: the front-end masks it for the guest. */
+/**
+ * Virtio features the device offers. What is not implemented is never offered: the front-end masks it for the guest.
+ */
 export const OFFERED_FEATURES: bigint =
   VirtioFeature.version1 |
   VirtioFeature.indirectDesc |

@@ -8,9 +8,10 @@ export interface QueueHost {
   /** Begins serving a ring that the device's configuration describes in full (`Addon.ringAttach`). */
   attach(device: number, queue: number): Promise<number>;
   /**
-   * Stops serving; when this resolves no request of the ring touches guest memory any more. With `drain` the requests taken are answered
-   * first (a front-end that stops a ring may start it again, and the driver does not send them anew), for which it may take seconds; without
-   * it nobody is answered. A second call without it ends such a wait, and is the one that may overlap with another.
+   * Stops serving; when this resolves no request of the ring touches guest memory any more. With `drain` the requests
+   * taken are answered first (a front-end that stops a ring may start it again, and the driver does not send them
+   * anew), for which it may take seconds; without it nobody is answered. A second call without it ends such a wait, and
+   * is the one that may overlap with another.
    */
   detach(device: number, queue: number, drain: boolean): Promise<number>;
   /** Resolves once no request uses memory older than the device's present table. */

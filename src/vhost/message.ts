@@ -61,8 +61,8 @@ export interface Message {
 const EAGAIN = -11;
 
 /**
- * Reads messages from a socket that does not block. Never reads past a message: the kernel would join the descriptors of
- * the next one to this one.
+ * Reads messages from a socket that does not block. Never reads past a message: the kernel would join the descriptors
+ * of the next one to this one.
  */
 export class MessageReader {
   readonly #addon: Addon;
@@ -133,7 +133,9 @@ export class MessageReader {
   }
 }
 
-/** Sends one reply, with a descriptor if `fd` ≥ 0 (the caller still owns it). False when the socket does not take it. */
+/**
+ * Sends one reply, with a descriptor if `fd` ≥ 0 (the caller still owns it). False when the socket does not take it.
+ */
 export function sendReply(addon: Addon, socket: number, message: Uint8Array, fd = -1): boolean {
   let sent = 0;
   while (sent < message.length) {

@@ -24,7 +24,8 @@ const MESSAGES_PER_TURN = 64;
 
 /**
  * One connection of a front-end. Messages are handled strictly one after the other: the next is not read before the
- * rings and memory that the present one changes are where they shall be. A broken rule ends the connection with one log line.
+ * rings and memory that the present one changes are where they shall be. A broken rule ends the connection with one log
+ * line.
  */
 export class Session {
   /** Resolves when rings are stopped, memory is given back and the socket is closed. */
@@ -69,7 +70,10 @@ export class Session {
     void this.close();
   }
 
-  /** Ends the connection; resolves like `ended`. A message in progress is finished first, without waiting for requests of the guest. */
+  /**
+   * Ends the connection; resolves like `ended`. A message in progress is finished first, without waiting for requests
+   * of the guest.
+   */
   close(): Promise<void> {
     if (!this.#closing) {
       this.#closing = true;
@@ -161,7 +165,10 @@ export class Session {
     return negotiated && (message.header.flags & Flag.needReply) !== 0;
   }
 
-  /** A request of a feature that is not offered: answered where an answer is due, otherwise we no longer understand each other. */
+  /**
+   * A request of a feature that is not offered: answered where an answer is due, otherwise we no longer understand each
+   * other.
+   */
   #refuseUnknown(message: Message, key: RequestKey | undefined): void {
     const { request } = message.header;
     const name = key === undefined ? `request ${request}` : requests[key].name;

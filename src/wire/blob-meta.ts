@@ -115,8 +115,8 @@ export interface ChunkInfoLimits {
 }
 
 /**
- * The chunk info of a blob, kept as the bytes of the format and decoded on access: 2^24 chunks must not become 2^24 objects.
- * Every entry has been checked by `decodeChunkInfo`; callers check `index < count`.
+ * The chunk info of a blob, kept as the bytes of the format and decoded on access: 2^24 chunks must not become 2^24
+ * objects. Every entry has been checked by `decodeChunkInfo`; callers check `index < count`.
  */
 export class ChunkInfoTable {
   readonly count: number;
@@ -225,7 +225,10 @@ export class ChunkInfoTable {
   }
 }
 
-/** Checks `bytes` (the uncompressed chunk info) entry by entry and returns the table over them, not a copy. Throws BlobError. */
+/**
+ * Checks `bytes` (the uncompressed chunk info) entry by entry and returns the table over them, not a copy. Throws
+ * BlobError.
+ */
 export function decodeChunkInfo(
   bytes: Uint8Array,
   header: DecodedChunkInfoHeader,

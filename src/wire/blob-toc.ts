@@ -62,7 +62,9 @@ export function encodeToc(entries: readonly TocEntry[]): Uint8Array {
   return bytes;
 }
 
-/** Decodes all rows of `bytes` and checks that their sections lie within the first `blobSize` bytes. Throws BlobError. */
+/**
+ * Decodes all rows of `bytes` and checks that their sections lie within the first `blobSize` bytes. Throws BlobError.
+ */
 export function decodeToc(bytes: Uint8Array, blobSize: number): TocEntry[] {
   const bad = 'BLOB_BAD_TOC';
   const T = TocEntryLayout;
@@ -108,7 +110,10 @@ export function decodeToc(bytes: Uint8Array, blobSize: number): TocEntry[] {
   return entries;
 }
 
-/** Name and size out of a GNU or ustar header of a regular file, or null if `bytes` (512) are not one. Its checksum is verified. */
+/**
+ * Name and size out of a GNU or ustar header of a regular file, or null if `bytes` (512) are not one. Its checksum is
+ * verified.
+ */
 export function decodeTrailingTarHeader(bytes: Uint8Array): { name: string; size: number } | null {
   if (bytes.length !== TAR_HEADER_BYTES) return null;
   const magic = Buffer.from(bytes.buffer, bytes.byteOffset + 257, 5).toString('latin1');
@@ -123,8 +128,8 @@ export function decodeTrailingTarHeader(bytes: Uint8Array): { name: string; size
 }
 
 /**
- * The header that stands behind a section of `size` bytes: GNU format, a regular file without owner, mode or time (builder/src/core/context.rs,
- * `write_tar_header`). Sizes from 8 GiB are base-256.
+ * The header that stands behind a section of `size` bytes: GNU format, a regular file without owner, mode or time
+ * (builder/src/core/context.rs, `write_tar_header`). Sizes from 8 GiB are base-256.
  */
 export function encodeTrailingTarHeader(name: string, size: number): Uint8Array {
   const header = Buffer.alloc(TAR_HEADER_BYTES);

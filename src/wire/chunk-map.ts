@@ -28,8 +28,8 @@ export function encodeChunkMapHeader(allReady: boolean): Uint8Array {
 }
 
 /**
- * `new`: the header is all zero, another process may have created the file a moment ago. `ready`: every chunk is. Throws BlobError for
- * anything that is not a map of this version; `path` is for the message.
+ * `new`: the header is all zero, another process may have created the file a moment ago. `ready`: every chunk is.
+ * Throws BlobError for anything that is not a map of this version; `path` is for the message.
  */
 export function decodeChunkMapHeader(bytes: Uint8Array, path: string): 'new' | 'partial' | 'ready' {
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);

@@ -1,4 +1,6 @@
-/** The FUSE protocol's layouts and numbers (include/uapi/linux/fuse.h, protocol 7.x), little-endian, offsets in bytes. */
+/**
+ * The FUSE protocol's layouts and numbers (include/uapi/linux/fuse.h, protocol 7.x), little-endian, offsets in bytes.
+ */
 export { readU64, writeU64 } from '../lib/u64.ts';
 
 export const FUSE_MAJOR = 7;

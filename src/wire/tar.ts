@@ -1,8 +1,8 @@
 import { CodedError } from '../lib/coded-error.ts';
 
 /**
- * Headers of tar archives: POSIX ustar and pax (IEEE Std 1003.1, pax utility) and GNU (tar's manual, "Basic Tar Format").
- * Decoding checks syntax only; what an entry may mean is the reader's business.
+ * Headers of tar archives: POSIX ustar and pax (IEEE Std 1003.1, pax utility) and GNU (tar's manual, "Basic Tar
+ * Format"). Decoding checks syntax only; what an entry may mean is the reader's business.
  */
 
 /** Headers and data are padded to this. */
@@ -272,7 +272,9 @@ export interface PaxRecord {
 /** Digits of a record's length: more than an extended header may have. */
 const PAX_LENGTH_DIGITS_MAX = 8;
 
-/** Decodes the data of a pax header: records of `LENGTH KEY=VALUE\n`, where only LENGTH tells the end. Throws TarError. */
+/**
+ * Decodes the data of a pax header: records of `LENGTH KEY=VALUE\n`, where only LENGTH tells the end. Throws TarError.
+ */
 export function decodePaxRecords(data: Buffer): PaxRecord[] {
   const records: PaxRecord[] = [];
   for (let at = 0; at < data.length; ) {

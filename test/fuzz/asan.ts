@@ -1,4 +1,7 @@
-/** Runs `main.ts` with the same arguments on an addon with the address sanitizer, or, with `canary`, the planted defects. */
+/**
+ * Runs `main.ts` with the same arguments on an addon with the address sanitizer, or, with `canary`, the planted
+ * defects.
+ */
 import { execFileSync, spawnSync } from 'node:child_process';
 import { join } from 'node:path';
 import { canaries, runCanary } from './canary.ts';

@@ -1,4 +1,7 @@
-/** Split rings whose driver lies: descriptors, indexes, indirect tables, in-flight logs, and memory that goes or shrinks meanwhile. */
+/**
+ * Split rings whose driver lies: descriptors, indexes, indirect tables, in-flight logs, and memory that goes or shrinks
+ * meanwhile.
+ */
 import { ftruncateSync } from 'node:fs';
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import type { Addon } from '../../src/native/addon.ts';

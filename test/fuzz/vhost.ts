@@ -1,4 +1,6 @@
-/** vhost-user conversations of three monitors, recorded, then mutated and sent to a session that really serves rings. */
+/**
+ * vhost-user conversations of three monitors, recorded, then mutated and sent to a session that really serves rings.
+ */
 import { closeSync, ftruncateSync, openSync } from 'node:fs';
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import type { Addon } from '../../src/native/addon.ts';

@@ -1,4 +1,7 @@
-/** Plays a virtual machine monitor on a vhost-user socket, after what QEMU, cloud-hypervisor and crosvm were seen to send. */
+/**
+ * Plays a virtual machine monitor on a vhost-user socket, after what QEMU, cloud-hypervisor and crosvm were seen to
+ * send.
+ */
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Addon } from '../../src/native/addon.ts';
 import {

@@ -1,7 +1,10 @@
 import { decodeText, isPlainText } from './bytes.ts';
 import { check } from './error.ts';
 
-/** The blob id in `bytes`, which ends at the first NUL. Throws RafsError where it is empty, not UTF-8, or has control characters. */
+/**
+ * The blob id in `bytes`, which ends at the first NUL. Throws RafsError where it is empty, not UTF-8, or has control
+ * characters.
+ */
 export function decodeBlobId(bytes: Uint8Array, field: string): string {
   const id = decodeText(bytes);
   const ok = id !== null && id !== '' && isPlainText(id);

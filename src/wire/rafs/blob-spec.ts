@@ -40,7 +40,9 @@ export function isUnindexed(spec: BlobSpec): boolean {
   return spec.version === 5 && (spec.features & BlobFeature.v5NoExtBlobTable) !== 0;
 }
 
-/** gzip without CHUNK_INFO_V2: compressed sizes are unknown, digests and CRCs are not to be trusted (as the original). */
+/**
+ * gzip without CHUNK_INFO_V2: compressed sizes are unknown, digests and CRCs are not to be trusted (as the original).
+ */
 export function isLegacyStargz(spec: BlobSpec): boolean {
   return spec.version === 6 && spec.compressor === 'gzip' && (spec.features & BlobFeature.chunkInfoV2) === 0;
 }

@@ -26,7 +26,10 @@ export function decodeText(bytes: Uint8Array): string | null {
 
 const strictUtf8 = new TextDecoder('utf-8', { fatal: true });
 
-/** Whether text has no control characters: a line break or an escape sequence would forge lines of the logs and reports that name it. */
+/**
+ * Whether text has no control characters: a line break or an escape sequence would forge lines of the logs and reports
+ * that name it.
+ */
 export function isPlainText(text: string): boolean {
   for (let i = 0; i < text.length; i++) {
     const unit = text.charCodeAt(i);

@@ -29,7 +29,10 @@ export function encodeChunkInfoV1(view: DataView, at: number, chunk: ChunkInfo):
   view.setBigUint64(at + 8, second, true);
 }
 
-/** What a v2 entry says beside sizes and offsets. `data` is the CRC-32C, or for a member of a context its number (high 32 bits) and the position in it. */
+/**
+ * What a v2 entry says beside sizes and offsets. `data` is the CRC-32C, or for a member of a context its number (high
+ * 32 bits) and the position in it.
+ */
 export interface ChunkInfoV2 extends ChunkInfo {
   /** ChunkInfoFlag bits. */
   readonly flags: number;

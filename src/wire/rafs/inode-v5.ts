@@ -1,6 +1,9 @@
 import { align8 } from './bytes.ts';
 
-/** RAFS v5 inode record. Behind it: name, link target (each padded to 8), xattr table, chunk records. rafs/src/metadata/layout/v5.rs. */
+/**
+ * RAFS v5 inode record. Behind it: name, link target (each padded to 8), xattr table, chunk records.
+ * rafs/src/metadata/layout/v5.rs.
+ */
 export const InodeV5 = {
   digest: 0,
   parent: 32,

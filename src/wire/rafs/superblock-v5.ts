@@ -50,7 +50,10 @@ export interface DecodedSuperblockV5 {
   readonly extBlobTableEntries: number;
 }
 
-/** A row of the v5 blob table joined with its extended entry. Without one, sizes and chunk count are 0 and `extended` is false. */
+/**
+ * A row of the v5 blob table joined with its extended entry. Without one, sizes and chunk count are 0 and `extended` is
+ * false.
+ */
 export interface BlobV5 {
   readonly id: string;
   readonly readaheadOffset: number;

@@ -100,8 +100,8 @@ class OneSlot implements Channel {
 }
 
 /**
- * Heap bytes that a call costs: the least of several rounds, each too short for the collector to be called. A round without an allocation is
- * enough: what allocates does so in every round.
+ * Heap bytes that a call costs: the least of several rounds, each too short for the collector to be called. A round
+ * without an allocation is enough: what allocates does so in every round.
  */
 function bytesPerCall(call: () => void): number {
   for (let i = 0; i < WARM_UP; i++) call();

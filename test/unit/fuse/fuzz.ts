@@ -3,7 +3,10 @@ import { Vfs } from '../../../src/vfs/vfs.ts';
 import { FakeChannel, fuseRequest } from '../../support/fake-channel.ts';
 import { MemoryFs, type MemoryNode } from '../../support/memory-fs.ts';
 
-/** Requests that were answered without an error (or rightly not at all), and those that were refused; how many of both waited. */
+/**
+ * Requests that were answered without an error (or rightly not at all), and those that were refused; how many of both
+ * waited.
+ */
 export interface FuseFuzzResult {
   accepted: number;
   refused: number;
@@ -251,8 +254,8 @@ class Scene {
 }
 
 /**
- * Random requests, valid and damaged, while mounts come and go, data comes late and connections end. Throws if a handler throws, a reply is
- * malformed, goes to the wrong request, or never comes. The same seed gives the same run.
+ * Random requests, valid and damaged, while mounts come and go, data comes late and connections end. Throws if a
+ * handler throws, a reply is malformed, goes to the wrong request, or never comes. The same seed gives the same run.
  */
 export function fuzzFuse(seed: number, iterations: number): FuseFuzzResult {
   const scene = new Scene(generator(seed));
