@@ -26,7 +26,7 @@ export interface Backend {
 }
 
 /** What every back end that speaks HTTP has. Timeouts in seconds, 0 = none. */
-export interface HttpBackend {
+interface HttpBackend {
   skip_verify: boolean;
   ca_cert_files: string[];
   timeout: number;
@@ -35,7 +35,7 @@ export interface HttpBackend {
   proxy: Proxy;
 }
 
-export interface Proxy {
+interface Proxy {
   url: string;
   ping_url: string;
   fallback: boolean;
@@ -46,7 +46,7 @@ export interface Proxy {
   dragonfly_scheduler_endpoint: string;
 }
 
-export interface ObjectStore extends HttpBackend {
+interface ObjectStore extends HttpBackend {
   scheme: string;
   endpoint: string;
   bucket_name: string;
@@ -55,7 +55,7 @@ export interface ObjectStore extends HttpBackend {
   access_key_secret: string;
 }
 
-export interface Registry extends HttpBackend {
+interface Registry extends HttpBackend {
   scheme: string;
   host: string;
   repo: string;

@@ -10,7 +10,7 @@ import { configV1, fromV1 } from './v1.ts';
 import { configV2, filecache, fscache, noPrefetch } from './v2.ts';
 
 /** Files beyond this are refused, as upstream does. */
-export const CONFIG_BYTES_MAX: number = 1 << 20;
+const CONFIG_BYTES_MAX: number = 1 << 20;
 
 /**
  * A configuration that cannot be used. `original` is what upstream says in this case; `message` names field, rule and

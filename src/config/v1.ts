@@ -23,7 +23,7 @@ interface PrefetchV1 {
 }
 
 /** A parsed document of version 1; `device.cache.config` is still unchecked. */
-export interface ConfigV1 {
+interface ConfigV1 {
   device: { id: string; backend: Backend; external_backends: ExternalBackend[]; cache: CacheV1 };
   mode: 'direct' | 'cached';
   digest_validate: boolean;

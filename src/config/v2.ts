@@ -162,7 +162,7 @@ export const noPrefetch: Prefetch = {
   stream_prefetch: false,
 };
 
-export const prefetch: z.ZodType<Prefetch> = z
+const prefetch: z.ZodType<Prefetch> = z
   .object({
     enable: z.boolean(),
     threads: count.default(8),
@@ -233,7 +233,7 @@ export const externalBackend: z.ZodType<ExternalBackend> = z.object({
 const overlay = z.object({ upper_dir: required, work_dir: required });
 
 /** A parsed document; what may be absent in the file is filled in by the loader. */
-export type DocumentV2 = Omit<Config, 'backend' | 'cache' | 'rafs'> & {
+type DocumentV2 = Omit<Config, 'backend' | 'cache' | 'rafs'> & {
   backend?: Backend | undefined;
   cache: Cache | null;
   rafs: Rafs | null;

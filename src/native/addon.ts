@@ -1,5 +1,5 @@
 /** What `gzipIndexCreate` made. */
-export type GzipIndexHandle = object & { readonly gzipIndex: unique symbol };
+type GzipIndexHandle = object & { readonly gzipIndex: unique symbol };
 
 /** What `hashCreate` made. */
 export type HashHandle = object & { readonly hash: unique symbol };

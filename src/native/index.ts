@@ -2,9 +2,6 @@ import { getSystemErrorName } from 'node:util';
 import type { Addon } from './addon.ts';
 import { loadAddon } from './load.ts';
 
-export type { Addon } from './addon.ts';
-export { loadAddon } from './load.ts';
-
 /** The addon of this thread. */
 export const addon: Addon = loadAddon();
 

@@ -7,7 +7,7 @@ export interface MountedFs extends FileSystem {
 }
 
 /** A mount at its place in the tree. */
-export interface Mount {
+interface Mount {
   readonly serial: number;
   readonly fs: MountedFs;
   readonly node: PseudoNode;

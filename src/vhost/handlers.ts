@@ -36,7 +36,7 @@ export interface Context {
 }
 
 /** A message that passed its row: sizes and number of descriptors are right. */
-export interface Request {
+interface Request {
   readonly name: string;
   readonly payload: DataView;
   readonly fds: MessageFds;
@@ -51,7 +51,7 @@ export interface Reply {
 }
 
 /** Throws ProtocolError for a broken rule (ends the connection) and RefusedError for what cannot be done now. */
-export type Handler = (context: Context, request: Request) => Promise<Reply | undefined> | Reply | undefined;
+type Handler = (context: Context, request: Request) => Promise<Reply | undefined> | Reply | undefined;
 
 function u64(value: bigint): Reply {
   return { payload: encodeU64(value) };

@@ -6,7 +6,7 @@ import type { DeviceOptions } from './host.ts';
 import { Session } from './session.ts';
 
 /** The socket cannot be had. `code` is stable: VHOST_SOCKET_BUSY, VHOST_SOCKET_OCCUPIED, VHOST_SOCKET_FAILED. */
-export class SocketError extends Error {
+class SocketError extends Error {
   readonly code: string;
   constructor(code: string, message: string) {
     super(message);

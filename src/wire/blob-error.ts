@@ -1,7 +1,7 @@
 import { CodedError } from '../lib/coded-error.ts';
 
 /** Why a blob, its chunk info or its cache was refused; stable across releases. */
-export type BlobErrorCode =
+type BlobErrorCode =
   | 'BLOB_BAD_SPEC'
   | 'BLOB_BAD_META'
   | 'BLOB_BAD_TOC'

@@ -18,7 +18,7 @@ export const ChunkInfoHeader = {
   size: 4096,
 } as const;
 
-export const CHUNK_INFO_MAGIC = 0xb10bb10b;
+const CHUNK_INFO_MAGIC = 0xb10bb10b;
 
 /** Flags of a 24-byte entry. storage/src/meta/chunk_info_v2.rs. */
 export const ChunkInfoFlag = { compressed: 1, zran: 2, batch: 4, encrypted: 8, hasCrc32c: 0x10 } as const;
@@ -106,7 +106,7 @@ export function encodeChunkInfoHeader(header: DecodedChunkInfoHeader): Uint8Arra
 }
 
 /** What a chunk-info table is checked against: the regions of its blob. */
-export interface ChunkInfoLimits {
+interface ChunkInfoLimits {
   readonly features: number;
   readonly chunkCount: number;
   /** Bytes of the blob that hold chunk data. */

@@ -2,7 +2,7 @@ import { checkBlob } from './blob-error.ts';
 import { decodeText, isPlainText, readU64, writeU64 } from './rafs/bytes.ts';
 
 /** A row of a blob's table of contents. storage/src/meta/toc.rs. */
-export const TocEntryLayout = {
+const TocEntryLayout = {
   flags: 0,
   name: 8,
   nameSize: 16,

@@ -117,9 +117,6 @@ export const InitFlag = {
   initExt: 0x40000000,
 } as const;
 
-/** FOPEN_* flags of OPEN and OPENDIR replies. */
-export const OpenFlag = { directIo: 1, keepCache: 2, nonseekable: 4, cacheDir: 8 } as const;
-
 export const Opcode = {
   LOOKUP: 1,
   FORGET: 2,

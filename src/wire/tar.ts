@@ -80,7 +80,7 @@ export const TarType = {
 } as const;
 
 /** Why an archive was refused; stable across releases. */
-export type TarErrorCode = 'TAR_TRUNCATED' | 'TAR_BAD_HEADER' | 'TAR_TOO_LARGE' | 'TAR_UNSUPPORTED';
+type TarErrorCode = 'TAR_TRUNCATED' | 'TAR_BAD_HEADER' | 'TAR_TOO_LARGE' | 'TAR_UNSUPPORTED';
 
 /** An archive that cannot be read. The message names the field, its value and the rule it breaks. */
 export class TarError extends CodedError<TarErrorCode> {}
@@ -224,7 +224,7 @@ export interface SparseRegion {
 }
 
 /** What a GNU header of type `S` says beyond the other fields. */
-export interface GnuSparseHeader {
+interface GnuSparseHeader {
   readonly regions: readonly SparseRegion[];
   /** A block of more regions follows. */
   readonly isExtended: boolean;

@@ -25,39 +25,21 @@ export const QUEUE_SIZE_MAX = 32768;
 
 /** A descriptor: le64 addr, le32 len, le16 flags, le16 next. */
 export const Descriptor = { addr: 0, len: 8, flags: 12, next: 14, size: 16, align: 16 } as const;
-export const DescriptorFlag = { next: 1, write: 2, indirect: 4 } as const;
 
 /** The avail ring: le16 flags, le16 idx, le16 ring[n], le16 used_event. */
 export const Avail = { flags: 0, idx: 2, ring: 4, entry: 2, align: 2, noInterrupt: 1 } as const;
 /** The used ring: le16 flags, le16 idx, {le32 id, le32 len} ring[n], le16 avail_event. */
 export const Used = { flags: 0, idx: 2, ring: 4, entry: 8, align: 4, noNotify: 1 } as const;
 
-/** Bytes of a table of `num` descriptors. */
-export function descriptorTableBytes(num: number): number {
-  return num * Descriptor.size;
-}
-
-/** Bytes of an avail ring, used_event included. */
-export function availBytes(num: number): number {
-  return Avail.ring + num * Avail.entry + 2;
-}
-
-/** Bytes of a used ring, avail_event included. */
-export function usedBytes(num: number): number {
-  return Used.ring + num * Used.entry + 2;
-}
-
 /** Whether a driver may choose this ring size. */
 export function isQueueSize(num: number): boolean {
   return Number.isInteger(num) && num >= 1 && num <= QUEUE_SIZE_MAX && (num & (num - 1)) === 0;
 }
 
-/** Device id of a virtio file system. */
-export const VIRTIO_ID_FS = 26;
 /** Bytes of a tag; shorter ones are padded with NUL, one that fills the field has none. */
-export const FS_TAG_BYTES = 36;
+const FS_TAG_BYTES = 36;
 /** Config space: u8 tag[36], le32 num_request_queues, le32 notify_buf_size (unused without notifications). */
-export const FS_CONFIG_BYTES = 44;
+const FS_CONFIG_BYTES = 44;
 
 /** A tag's error, or null: Linux refuses an empty tag and one with a newline. */
 export function fsTagError(tag: string): string | null {
@@ -83,7 +65,7 @@ export function encodeFsConfig(tag: string, requestQueues: number): Uint8Array {
  * u16 desc_num, u16 last_batch_head, u16 used_idx, then per descriptor u8 inflight, u8 padding[5], u16 next,
  * u64 counter. Parts begin at multiples of 64.
  */
-export const InflightHeader = {
+const InflightHeader = {
   features: 0,
   version: 8,
   descNum: 10,
@@ -91,7 +73,7 @@ export const InflightHeader = {
   usedIdx: 14,
   size: 16,
 } as const;
-export const InflightEntry = { inflight: 0, next: 6, counter: 8, size: 16 } as const;
+const InflightEntry = { inflight: 0, next: 6, counter: 8, size: 16 } as const;
 
 /** Bytes of one queue's part. */
 export function inflightQueueBytes(queueSize: number): number {

@@ -7,7 +7,6 @@ import type { Addon } from '../../src/native/addon.ts';
 import type { Log } from '../../src/vhost/host.ts';
 import { Session } from '../../src/vhost/session.ts';
 import { encodeMessage, HEADER_BYTES, requests } from '../../src/wire/vhost-user.ts';
-import { DescriptorFlag } from '../../src/wire/virtio.ts';
 import { DriverRing, GuestMemory } from '../support/driver.ts';
 import { Frontend } from '../support/frontend.ts';
 import {
@@ -19,6 +18,7 @@ import {
   restartLikeQemu,
   stopLikeQemu,
 } from '../support/sequences.ts';
+import { DescriptorFlag } from '../support/split-ring.ts';
 import { FuzzTree } from './image.ts';
 import { LocalHost } from './local-host.ts';
 import { INTERESTING, mutateBytes, oneIn, pick, type Random, random64 } from './random.ts';

@@ -35,8 +35,8 @@ import {
 } from '../../src/wire/blob-toc.ts';
 import type { BlobSpec } from '../../src/wire/rafs/blob-spec.ts';
 import { BlobFeature } from '../../src/wire/rafs/flags.ts';
-import type { ImagePlace } from './compare-image.ts';
 import type { Differences } from './differences.ts';
+import type { ImagePlace } from './image-place.ts';
 
 const codecs = addonCodecs(addon);
 

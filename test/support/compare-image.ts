@@ -7,18 +7,9 @@ import { ChunkFlag, ChunkRecordLayout } from '../../src/wire/rafs/chunk.ts';
 import { BlobFeature, UNKNOWN_BLOB_ID } from '../../src/wire/rafs/flags.ts';
 import { compareBlobs } from './compare-blob.ts';
 import { Differences } from './differences.ts';
+import type { ImagePlace } from './image-place.ts';
 import { escapeName } from './rafs-fixtures.ts';
 import { type ChunkRow, chunkAt, type RawInode, rawInodesV5, rawInodeV6 } from './raw-inodes.ts';
-
-/** Where an image is. */
-export interface ImagePlace {
-  /** The bootstrap, or the blob at whose end it is. */
-  readonly bootstrap: string;
-  /**
-   * Searched in this order; blobs in the first one belong to this image alone, those in the others may be another's.
-   */
-  readonly blobDirs: readonly [string, ...string[]];
-}
 
 /**
  * Differences of `actual` from `expected`, a line each: `where: field is X, expected Y`. Where bytes depend on the

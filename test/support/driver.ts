@@ -1,16 +1,8 @@
 /** A guest's side of split virtqueues: memory that is shared with a back-end, and a driver that may also misbehave. */
 import type { Addon } from '../../src/native/addon.ts';
 import type { MemoryRegion, VringAddr } from '../../src/wire/vhost-user.ts';
-import {
-  Avail,
-  availBytes,
-  Descriptor,
-  DescriptorFlag,
-  descriptorTableBytes,
-  Used,
-  usedBytes,
-  VirtioFeature,
-} from '../../src/wire/virtio.ts';
+import { Avail, Descriptor, Used, VirtioFeature } from '../../src/wire/virtio.ts';
+import { availBytes, DescriptorFlag, descriptorTableBytes, usedBytes } from './split-ring.ts';
 
 /** A byte range of guest memory that can be given back. Offsets are into the memory file. */
 class Arena {

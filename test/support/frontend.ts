@@ -12,12 +12,8 @@ import {
   decodeVringState,
   encodeConfig,
   encodeInflight,
-  encodeMemoryTable,
   encodeMessage,
-  encodeSingleRegion,
   encodeU64,
-  encodeVringAddr,
-  encodeVringFd,
   encodeVringState,
   Flag,
   HEADER_BYTES,
@@ -28,6 +24,7 @@ import {
   requests,
   type VringAddr,
 } from '../../src/wire/vhost-user.ts';
+import { encodeMemoryTable, encodeSingleRegion, encodeVringAddr, encodeVringFd } from './vhost-messages.ts';
 
 /** A reply as it came. */
 export interface ReplyMessage {

@@ -7,7 +7,7 @@ export const CHUNK_INFO_V2_SIZE = 24;
 export const CHUNK_INFO_V2_COMPRESSED_MAX = 0xffffff;
 
 /** What a v1 chunk-info entry says. Sizes 1 … 16 MiB; `uncompressedOffset` is a multiple of 4096. */
-export interface ChunkInfo {
+interface ChunkInfo {
   readonly uncompressedOffset: number;
   readonly uncompressedSize: number;
   readonly compressedOffset: number;

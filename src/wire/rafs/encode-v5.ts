@@ -57,7 +57,7 @@ export function encodeExtBlobV5(
 }
 
 /** What an inode record says, without what follows it. */
-export interface InodeRecordV5 {
+interface InodeRecordV5 {
   readonly digest: Uint8Array;
   readonly parentIno: number;
   readonly ino: number;

@@ -103,7 +103,7 @@ export function encodeBlobRowV6(view: DataView, at: number, row: BlobRowFields):
 }
 
 /** What an extended inode says; `layout` is one of DataLayout. */
-export interface ExtendedInodeFields {
+interface ExtendedInodeFields {
   readonly layout: number;
   readonly xattrCount: number;
   readonly mode: number;

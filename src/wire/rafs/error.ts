@@ -1,7 +1,7 @@
 import { CodedError } from '../../lib/coded-error.ts';
 
 /** Why a bootstrap was refused; stable across releases. */
-export type RafsErrorCode =
+type RafsErrorCode =
   | 'RAFS_NOT_A_BOOTSTRAP'
   | 'RAFS_TOO_LARGE'
   | 'RAFS_BAD_SUPERBLOCK'
