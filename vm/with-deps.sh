@@ -1,7 +1,7 @@
 #!/bin/sh
-# with-deps.sh TASK [ARGUMENTS]: brings a fresh clone to where TASK (bench, demo, fuzz, play, prepare, test) can run,
-# then runs it: Debian's packages and a guest kernel (vm/deps.sh), node_modules, the addon. What is there already is left
-# alone.
+# with-deps.sh TASK [ARGUMENTS]: brings a fresh clone to where TASK (bench, demo, fuzz, play, prepare, test)
+# can run, then runs it: Debian's packages and a guest kernel (vm/deps.sh), node_modules, the addon. What is there
+# already is left alone.
 # The npm scripts start here, because before `npm ci` there is nothing but sh and the host's node.
 set -eu
 
