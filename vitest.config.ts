@@ -1,10 +1,22 @@
+import { join } from 'node:path';
 import { defineConfig } from 'vitest/config';
 
-// The addon keeps process-wide devices; forks give each file its own process.
-const common = { pool: 'forks', testTimeout: 60_000, hookTimeout: 60_000 } as const;
+// Compiled code is kept between workers, where the programs keep theirs. Measuring coverage turns it off.
+process.env.NODE_COMPILE_CACHE ??= join(import.meta.dirname, 'node_modules/.cache/nydus-compile');
+
+const common = {
+  // The addon keeps process-wide devices; forks give each file its own process.
+  pool: 'forks',
+  testTimeout: 60_000,
+  hookTimeout: 60_000,
+  // Node loads the sources as it does for users: types stripped, every offset as on disk, so that what tests and spawned programs
+  // execute of a file can be added up.
+  server: { deps: { external: [new RegExp(`^${RegExp.escape(join(import.meta.dirname, 'src'))}/`)] } },
+} as const;
 
 export default defineConfig({
   test: {
+    coverage: { provider: 'custom', customProviderModule: './test/coverage/provider.ts' },
     projects: [
       {
         test: {

@@ -1,6 +1,7 @@
 #!/bin/sh
-# with-deps.sh TASK [ARGUMENTS]: brings a fresh clone to where TASK (bench, demo, fuzz, play, prepare, test) can run, then runs it: Debian's
-# packages and a guest kernel (vm/deps.sh), node_modules, the addon. What is there already is left alone.
+# with-deps.sh TASK [ARGUMENTS]: brings a fresh clone to where TASK (bench, coverage, demo, fuzz, play, prepare, test)
+# can run, then runs it: Debian's packages and a guest kernel (vm/deps.sh), node_modules, the addon. What is there
+# already is left alone.
 # The npm scripts start here, because before `npm ci` there is nothing but sh and the host's node.
 set -eu
 
@@ -32,6 +33,7 @@ case $task in
     bench=virtiofs
     case ${1:-} in image|storage) bench=$1; shift ;; esac
     node addon/build.ts --test >&2 && exec node "test/bench/$bench.ts" "$@" ;;
+  coverage) exec vitest run --project node --coverage "$@" ;;
   demo) exec tsx vm/demo.ts "$@" ;;
   fuzz) exec node test/fuzz/asan.ts "$@" ;;
   play) exec tsx vm/play.ts "$@" ;;

@@ -2,8 +2,9 @@ import type { Chunk, ChunkTable } from './chunk-table.ts';
 import { isContiguous } from './plan.ts';
 
 /**
- * Chunks that come cheaply with a read of `asked`: the other members of a batch or slice, which are decoded anyway, and chunks that follow
- * in the blob until a read has `amplifyBytes`. `isWanted` tells whether a chunk is missing; a chunk is answered once.
+ * Chunks that come cheaply with a read of `asked`: the other members of a batch or slice, which are decoded anyway,
+ * and chunks that follow in the blob until a read has `amplifyBytes`. `isWanted` tells whether a chunk is missing; a
+ * chunk is answered once.
  */
 export function amplified(
   asked: readonly Chunk[],

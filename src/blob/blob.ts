@@ -8,7 +8,7 @@ import { type BlobSource, type ReadOptions, UNHURRIED } from './source.ts';
 import type { BlobView, ChunkRef } from './view.ts';
 
 /** What an open blob owns. */
-export interface BlobParts {
+interface BlobParts {
   readonly spec: BlobSpec;
   readonly view: BlobView;
   /** Null: every chunk is ready (tarfs). */
@@ -58,21 +58,27 @@ export class Blob {
     return this.#parts.view;
   }
 
-  /** Null: the chunks' bits are set. Otherwise each chunk's uncompressed bytes, in order. Rejects with BlobError or SourceError. */
+  /**
+   * Null: the chunks' bits are set. Otherwise each chunk's uncompressed bytes, in order. Rejects with BlobError or
+   * SourceError.
+   */
   async fetch(chunks: readonly ChunkRef[], options: FetchOptions = UNHURRIED): Promise<Uint8Array[] | null> {
     return this.#parts.fetcher ? this.#parts.fetcher.fetch(chunks, options) : null;
   }
 
   /**
-   * Gives the room of chunks in an uncompressed cache file back to the disk, readers or not; the next read fetches them anew. Answers how many
-   * bytes that were: chunks on their way stay. No other process may serve from the file.
+   * Gives the room of chunks in an uncompressed cache file back to the disk, readers or not; the next read fetches
+   * them anew. Answers how many bytes that were: chunks on their way stay. No other process may serve from the file.
    */
   evict(chunks: readonly CachedChunk[]): number {
     const { cache, view } = this.#parts;
     return cache !== null && view.ready !== null ? cache.evict(chunks) : 0;
   }
 
-  /** Ends what is on its way: queue workers must have dropped the view before. `BlobStore.close` calls this, and then closes the cache. */
+  /**
+   * Ends what is on its way: queue workers must have dropped the view before. `BlobStore.close` calls this, and then
+   * closes the cache.
+   */
   async dispose(): Promise<void> {
     const { fetcher, cache, view } = this.#parts;
     await fetcher?.close();

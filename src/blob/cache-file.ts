@@ -16,8 +16,8 @@ export class CacheFile {
   }
 
   /**
-   * Opens or creates `path` with `size` bytes; a smaller file is extended. A larger one belongs to another blob: BlobError BLOB_CACHE_SIZE.
-   * `size` null: the size is not known, the file grows as it is written.
+   * Opens or creates `path` with `size` bytes; a smaller file is extended. A larger one belongs to another blob:
+   * BlobError BLOB_CACHE_SIZE. `size` null: the size is not known, the file grows as it is written.
    */
   static open(path: string, size: number | null): CacheFile {
     const fd = openSync(path, constants.O_RDWR | constants.O_CREAT, 0o644);

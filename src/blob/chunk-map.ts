@@ -18,11 +18,12 @@ import {
 } from '../wire/chunk-map.ts';
 
 /**
- * The chunk map on disk. Other processes may use the same file: a bit is set by reading its byte again and writing it back, so a bit of theirs
- * may be lost, which costs one more fetch, but no bit is ever set for data that was not written.
+ * The chunk map on disk. Other processes may use the same file: a bit is set by reading its byte again and writing it
+ * back, so a bit of theirs may be lost, which costs one more fetch, but no bit is ever set for data that was not
+ * written.
  *
- * The calls are synchronous, and the thread that makes them is the storage thread, not the one that controls the daemon: one byte of the
- * page cache costs less than a hop to a pool thread.
+ * The calls are synchronous, and the thread that makes them is the storage thread, not the one that controls the
+ * daemon: one byte of the page cache costs less than a hop to a pool thread.
  */
 export class ChunkMapFile {
   readonly #fd: number;
@@ -42,8 +43,8 @@ export class ChunkMapFile {
   }
 
   /**
-   * Opens or creates the map of `count` chunks. Throws BlobError BLOB_BAD_CHUNK_MAP for a file that is not one or has another size, and
-   * BLOB_CACHE_SIZE when it cannot be written (disk full).
+   * Opens or creates the map of `count` chunks. Throws BlobError BLOB_BAD_CHUNK_MAP for a file that is not one or has
+   * another size, and BLOB_CACHE_SIZE when it cannot be written (disk full).
    */
   static open(path: string, count: number): ChunkMapFile {
     const fd = openSync(path, constants.O_RDWR | constants.O_CREAT, 0o644);
@@ -130,7 +131,9 @@ export class ChunkMapFile {
   }
 }
 
-/** Returns whether all chunks are ready, and says so in the header as the original does when it opens a complete map. */
+/**
+ * Returns whether all chunks are ready, and says so in the header as the original does when it opens a complete map.
+ */
 function prepare(fd: number, path: string, count: number): boolean {
   const size = ChunkMapHeader.size + chunkMapBytes(count);
   const found = fstatSync(fd).size;

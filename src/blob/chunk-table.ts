@@ -224,7 +224,10 @@ export class RecordChunks implements ChunkTable {
   }
 }
 
-/** Bound of a gzip member of `size` bytes which did not compress: header, trailer and stored-block headers. utils/src/compress/mod.rs. */
+/**
+ * Bound of a gzip member of `size` bytes which did not compress: header, trailer and stored-block headers.
+ * utils/src/compress/mod.rs.
+ */
 function gzipBytesMax(size: number): number {
   return size + 10 + 8 + 5 + Math.ceil(size / 16384) * 5 + 128;
 }

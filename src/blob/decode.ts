@@ -6,8 +6,8 @@ import type { Chunk, Unit } from './chunk-table.ts';
 import type { Codecs } from './codecs.ts';
 
 /**
- * AES-128-XTS with the blob's one IV. Data shorter than a cipher block was padded to 16 bytes and marked by two more (0x78 0x90) before it was
- * encrypted. utils/src/crypt.rs. Throws BlobError for less than a block.
+ * AES-128-XTS with the blob's one IV. Data shorter than a cipher block was padded to 16 bytes and marked by two more
+ * (0x78 0x90) before it was encrypted. utils/src/crypt.rs. Throws BlobError for less than a block.
  */
 export function decrypt(cipher: { key: Uint8Array; iv: Uint8Array }, bytes: Uint8Array): Uint8Array {
   if (bytes.length < 16)
@@ -39,8 +39,8 @@ export async function decodeUnit(
 }
 
 /**
- * Checks the CRC-32C wherever there is one, as the original does, and the digest too when `validate` (the original skips it where it has a CRC).
- * Throws BlobError.
+ * Checks the CRC-32C wherever there is one, as the original does, and the digest too when `validate` (the original
+ * skips it where it has a CRC). Throws BlobError.
  */
 export function verifyChunk(
   spec: BlobSpec,

@@ -19,7 +19,7 @@ const MERGE_BYTES_MIN = 128 * 1024;
 const READ_MS_MAX = 60_000;
 
 /** What a fetcher works with. */
-export interface FetchParts extends LandParts {
+interface FetchParts extends LandParts {
   readonly handle: number;
   readonly table: ChunkTable;
   /** A back-end read is extended over following chunks up to this many bytes; 0: never. */
@@ -58,8 +58,8 @@ interface Pending {
 }
 
 /**
- * Gets chunks that are not ready: one flight per chunk, near chunks in one read. A failure rejects the requests that wait for that chunk
- * and nothing else; the next request tries again.
+ * Gets chunks that are not ready: one flight per chunk, near chunks in one read. A failure rejects the requests that
+ * wait for that chunk and nothing else; the next request tries again.
  */
 export class Fetcher implements CacheUser {
   readonly #parts: FetchParts;
@@ -97,7 +97,10 @@ export class Fetcher implements CacheUser {
     return Promise.all(outcomes.map((bytes, i) => bytes ?? this.#readBack(chunks[i]!)));
   }
 
-  /** Refuses new requests, fails those that wait, and waits until nothing touches the cache any more. A back end is not waited for. */
+  /**
+   * Refuses new requests, fails those that wait, and waits until nothing touches the cache any more. A back end is
+   * not waited for.
+   */
   async close(): Promise<void> {
     this.#closed = true;
     for (const flight of this.#flights) flight.cancel();

@@ -5,7 +5,7 @@ import type { PlannedUnit, Run } from './plan.ts';
 import { type Priority, priorities, type ReadOptions } from './source.ts';
 
 /** What flights of one blob have in common. */
-export interface FlightParts extends LandParts {
+interface FlightParts extends LandParts {
   /** The uncompressed cache file; null where there is none, or where it has stored bytes. */
   readonly file: LandingFile;
   /** Keeps a unit's stored bytes; null where that is not asked for. Resolves with the error of the file, null: kept. */
@@ -22,8 +22,8 @@ const PATIENT = { deadlineMs: Number.POSITIVE_INFINITY, signal: null };
 const never = () => new Error('a wait without an end has ended');
 
 /**
- * One read of a back end and what becomes of its units, each as soon as its bytes are there: who waits for the first chunk of a long run does
- * not wait for the last.
+ * One read of a back end and what becomes of its units, each as soon as its bytes are there: who waits for the first
+ * chunk of a long run does not wait for the last.
  */
 export class Flight {
   readonly run: Run;

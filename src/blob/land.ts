@@ -33,8 +33,8 @@ export interface Landed {
 export type LandingFile = Pick<CacheFile, 'fd' | 'path'> | null;
 
 /**
- * Decodes a unit, verifies `chunks` of it and writes the good ones to `file`. The data is in the file when this resolves. Rejects with
- * BlobError when the unit cannot be decoded.
+ * Decodes a unit, verifies `chunks` of it and writes the good ones to `file`. The data is in the file when this
+ * resolves. Rejects with BlobError when the unit cannot be decoded.
  */
 export async function landUnit(
   parts: LandParts,

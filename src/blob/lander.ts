@@ -4,7 +4,7 @@ import type { Compressor } from '../wire/rafs/flags.ts';
 import { mismatch } from './codecs.ts';
 
 /** A unit to be landed. */
-export interface LandJob {
+interface LandJob {
   readonly kind: Compressor | 'zran';
   /** Not compressed if the plain bytes are as many as the uncompressed ones (batches). */
   readonly maybeRaw: boolean;
@@ -40,8 +40,8 @@ export interface ZranStart {
 /** Decodes, verifies and writes units. */
 export interface Lander {
   /**
-   * Resolves with the uncompressed bytes and, for each piece, a UnitVerdict. What is good and has a place is in the file then. Rejects with
-   * BlobError when the unit cannot be decoded to exactly `size` bytes.
+   * Resolves with the uncompressed bytes and, for each piece, a UnitVerdict. What is good and has a place is in the
+   * file then. Rejects with BlobError when the unit cannot be decoded to exactly `size` bytes.
    */
   land(job: LandJob): Promise<{ readonly bytes: Uint8Array; readonly verdicts: Int32Array }>;
 }

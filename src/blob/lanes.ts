@@ -1,6 +1,6 @@
 /**
- * How many calls a back end gets at a time. Each place has lanes of its own, one for each priority: a back end that hangs fills its own
- * lanes and no other's, and a guest's read never waits for one that nobody asked for.
+ * How many calls a back end gets at a time. Each place has lanes of its own, one for each priority: a back end that
+ * hangs fills its own lanes and no other's, and a guest's read never waits for one that nobody asked for.
  */
 import { type Patience, within } from '../lib/deadline.ts';
 import { Gate } from '../lib/gate.ts';
@@ -14,7 +14,7 @@ import {
 } from './source.ts';
 
 /** Calls at a time: for a place and a priority. */
-export type LaneLimits = Readonly<Record<Priority, number>>;
+type LaneLimits = Readonly<Record<Priority, number>>;
 
 export const LANE_LIMITS: LaneLimits = { demand: 8, readahead: 4, prefetch: 4 };
 
@@ -54,8 +54,8 @@ export class Lanes {
 }
 
 /**
- * A caller is answered at its deadline whatever the back end does. The place in the lane is given back when the back end is done: calls
- * that hang keep theirs, so that at most a lane's worth of them hang.
+ * A caller is answered at its deadline whatever the back end does. The place in the lane is given back when the back
+ * end is done: calls that hang keep theirs, so that at most a lane's worth of them hang.
  */
 class LaneSource implements BlobSource {
   readonly kind: string;

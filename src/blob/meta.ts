@@ -1,5 +1,6 @@
-import { open, readFile, rename, stat, unlink } from 'node:fs/promises';
-import { BlobError, checkBlob } from '../wire/blob-error.ts';
+import { readFile, stat } from 'node:fs/promises';
+import { replaceFile } from '../lib/file/replace.ts';
+import { checkBlob } from '../wire/blob-error.ts';
 import {
   CHUNK_INFO_BYTES_MAX,
   ChunkInfoHeader,
@@ -15,10 +16,12 @@ import { decrypt } from './decode.ts';
 import { type BlobSource, type ReadOptions, UNHURRIED } from './source.ts';
 
 /**
- * The blob's chunk info: from `path` (`*.blob.meta`) if that file is of the right size and agrees with the bootstrap, otherwise from the back
- * end, and then kept in `path`. `path` null: nothing is kept. Rejects with BlobError or SourceError.
+ * The blob's chunk info: from `path` (`*.blob.meta`) if that file is of the right size and agrees with the bootstrap,
+ * otherwise from the back end, and then kept in `path`. `path` null: nothing is kept. Rejects with BlobError or
+ * SourceError.
  *
- * The file holds the uncompressed chunk info, zeros to the next 4 KiB, and the header in clear. storage/src/meta/mod.rs.
+ * The file holds the uncompressed chunk info, zeros to the next 4 KiB, and the header in clear.
+ * storage/src/meta/mod.rs.
  */
 export async function loadChunkInfo(
   spec: BlobSpec,
@@ -44,7 +47,7 @@ export async function loadChunkInfo(
     const file = Buffer.alloc(align4k(usize) + ChunkInfoHeader.size);
     file.set(info);
     file.set(header, align4k(usize));
-    await writeAtomically(path, file).catch((error: Error) => log(`${path}: not kept: ${error.message}`));
+    await replaceFile(path, file).catch((error: Error) => log(`${path}: not kept: ${error.message}`));
   }
   return table;
 }
@@ -122,23 +125,6 @@ function checkAgreement(spec: BlobSpec, header: DecodedChunkInfoHeader): void {
       actual,
       `the bootstrap says ${wanted}`,
     );
-  }
-}
-
-/** Other processes may write the same file: each its own temporary, the last rename wins with the same bytes. */
-export async function writeAtomically(path: string, bytes: Uint8Array): Promise<void> {
-  const temporary = `${path}.${process.pid}.tmp`;
-  try {
-    const file = await open(temporary, 'w', 0o644);
-    try {
-      await file.writeFile(bytes);
-    } finally {
-      await file.close();
-    }
-    await rename(temporary, path);
-  } catch (cause) {
-    await unlink(temporary).catch(() => {});
-    throw new BlobError('BLOB_CACHE_SIZE', `cannot write ${path}: ${(cause as Error).message}`, { cause });
   }
 }
 

@@ -1,14 +1,19 @@
 /**
  * Cache files in use, and the order in which they are filled, read and emptied. Whoever touches them keeps to it:
  *
- * - filled: the bytes are written, then the bit on disk is set, then the bit in memory (`setReady`). Kill -9 in between costs a fetch.
- * - read, by a queue worker: it notes the count of evictions, looks at the bit in memory, moves the bytes, then looks at the count again.
- *   If that has changed, what was moved may be zeros: the read begins anew, and finds the bit gone. A count, not the bit, is compared: the
+ * - filled: the bytes are written, then the bit on disk is set, then the bit in memory (`setReady`). Kill -9 in
+ *   between costs a fetch.
+ * - read, by a queue worker: it notes the count of evictions, looks at the bit in memory, moves the bytes, then looks
+ *   at the count again.
+ *   If that has changed, what was moved may be zeros: the read begins anew, and finds the bit gone. A count, not the
+ *   bit, is compared: the
  *   bit may be back by then, over bytes that were moved before they came.
- * - emptied: the bits in memory go, of all that serve the file, then those on disk, and that reaches the disk; then the count is raised,
+ * - emptied: the bits in memory go, of all that serve the file, then those on disk, and that reaches the disk; then
+ *   the count is raised,
  *   then the hole is punched. A chunk that is on its way is left alone.
  *
- * The count is one for all blobs of the process: an eviction makes every read that is under way look twice, which is cheap and rare.
+ * The count is one for all blobs of the process: an eviction makes every read that is under way look twice, which is
+ * cheap and rare.
  */
 import { punchHole } from '../native/libc.ts';
 import type { CacheFile } from './cache-file.ts';
@@ -40,7 +45,10 @@ export interface CachedChunk {
   readonly size: number;
 }
 
-/** A cache file and its map while somebody uses them: blobs that several bootstraps describe in their own ways share them. */
+/**
+ * A cache file and its map while somebody uses them: blobs that several bootstraps describe in their own ways share
+ * them.
+ */
 export class OpenCache {
   readonly file: CacheFile;
   /** Null: readiness is not kept on disk. */
@@ -63,8 +71,8 @@ export class OpenCache {
   }
 
   /**
-   * The cached bytes of a chunk are not what they should be: nobody serves them any more, and the next reader fetches anew. A map on a full
-   * or broken disk may keep its bit; whoever looks at the bytes finds the same.
+   * The cached bytes of a chunk are not what they should be: nobody serves them any more, and the next reader fetches
+   * anew. A map on a full or broken disk may keep its bit; whoever looks at the bytes finds the same.
    */
   distrust(index: number): void {
     for (const { ready } of this.#users) if (ready !== null) clearReady(ready, index);
@@ -76,7 +84,10 @@ export class OpenCache {
     }
   }
 
-  /** Gives the room of chunks back to the disk and answers how many bytes that were. Throws the file's error; then no byte is lost. */
+  /**
+   * Gives the room of chunks back to the disk and answers how many bytes that were. Throws the file's error; then no
+   * byte is lost.
+   */
   evict(chunks: readonly CachedChunk[]): number {
     const users = [...this.#users];
     const idle = chunks.filter(({ index }) => !users.some((user) => user.isFetching(index)));

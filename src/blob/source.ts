@@ -10,7 +10,10 @@ export interface ReadOptions extends Patience {
   readonly priority: Priority;
   /** The read has left all queues and takes a part of the back end from now on. */
   readonly onStart?: () => void;
-  /** So many bytes from the start of `into` are there and will not change. Called in order; it need not be called at all. */
+  /**
+   * So many bytes from the start of `into` are there and will not change. Called in order; it need not be called at
+   * all.
+   */
   readonly onBytes?: (filled: number) => void;
 }
 
@@ -24,10 +27,10 @@ export const UNHURRIED: ReadOptions = {
 /**
  * Where compressed blob bytes come from: localfs now; registry, OSS, S3, http-proxy and peers implement the same.
  *
- * Whatever rejects does so with a SourceError that names the object and the place. A call whose patience has ended before it begins
- * rejects with SOURCE_TIMEOUT or SOURCE_ABORTED; one that is under way then ends as soon as the back end lets it, and settles only when
- * it touches nothing of the caller's any more. Who cannot wait for that leaves it behind. Calls may run side by side, and a failed one
- * may be made again.
+ * Whatever rejects does so with a SourceError that names the object and the place. A call whose patience has ended
+ * before it begins rejects with SOURCE_TIMEOUT or SOURCE_ABORTED; one that is under way then ends as soon as the back
+ * end lets it, and settles only when it touches nothing of the caller's any more. Who cannot wait for that leaves it
+ * behind. Calls may run side by side, and a failed one may be made again.
  */
 export interface BlobSource {
   /** Name of the back end for logs and metrics, e.g. `localfs`. */
@@ -57,7 +60,7 @@ export async function readAt(
 }
 
 /** Why a back end gave no bytes; stable. */
-export type SourceErrorCode =
+type SourceErrorCode =
   | 'SOURCE_NOT_FOUND'
   | 'SOURCE_SHORT_READ'
   | 'SOURCE_IO'

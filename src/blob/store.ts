@@ -36,7 +36,9 @@ interface Entry {
   users: number;
 }
 
-/** All open blobs of the process. Mounts with the same cache directory, blob and rules share one. Storage thread only. */
+/**
+ * All open blobs of the process. Mounts with the same cache directory, blob and rules share one. Storage thread only.
+ */
 export class BlobStore {
   readonly #codecs: Codecs;
   readonly #lander: Lander;
@@ -66,8 +68,9 @@ export class BlobStore {
   }
 
   /**
-   * Opens the blob or joins the mounts that have it. `digests`: 32 bytes for each chunk of a v6 blob, zero where unknown; needed with
-   * `validate`. Each `open` needs its `close`. Rejects with BlobError, SourceError or the file system's error.
+   * Opens the blob or joins the mounts that have it. `digests`: 32 bytes for each chunk of a v6 blob, zero where
+   * unknown; needed with `validate`. Each `open` needs its `close`. Rejects with BlobError, SourceError or the file
+   * system's error.
    */
   async open(
     spec: BlobSpec,
@@ -110,7 +113,10 @@ export class BlobStore {
     }
   }
 
-  /** Gives back one `open` with this source; the last one closes the files. Queue workers must have dropped the view before. */
+  /**
+   * Gives back one `open` with this source; the last one closes the files. Queue workers must have dropped the view
+   * before.
+   */
   async close(blob: Blob, source: BlobSource): Promise<void> {
     const key = this.#keys.get(blob);
     const entry = key === undefined ? undefined : this.#entries.get(key);
@@ -145,7 +151,8 @@ export class BlobStore {
     const handle = ++this.#handles;
     const options = { ...UNHURRIED, deadlineMs: performance.now() + OPEN_MS_MAX };
     if (spec.features & BlobFeature.tarfs) return openTarfs(handle, spec, config, source, options);
-    const found = await source.size(spec.objectId, options); // A blob that is not there fails the mount, not its first reader.
+    // A blob that is not there fails the mount, not its first reader.
+    const found = await source.size(spec.objectId, options);
     const region = dataRegionSize(spec);
     checkBlob(
       region <= found,
@@ -208,8 +215,9 @@ export class BlobStore {
   }
 
   /**
-   * The blob's files in the cache directory, or null where nothing is kept. A blob may be described by two bootstraps that lay out its bytes
-   * differently (v5 with and without aligned chunks); the files then belong to whoever came first, and the other is served without a cache.
+   * The blob's files in the cache directory, or null where nothing is kept. A blob may be described by two bootstraps
+   * that lay out its bytes differently (v5 with and without aligned chunks); the files then belong to whoever came
+   * first, and the other is served without a cache.
    */
   #openCache(spec: BlobSpec, config: CacheConfig): OpenCache | null {
     if (config.kind === 'none') return null;
@@ -319,8 +327,8 @@ async function measured(
 }
 
 /**
- * Two bootstraps that describe a blob differently, or know other digests of it, do not share state in memory: one of them may be
- * hostile. They meet in the cache files only.
+ * Two bootstraps that describe a blob differently, or know other digests of it, do not share state in memory: one of
+ * them may be hostile. They meet in the cache files only.
  */
 function keyOf(spec: BlobSpec, cache: CacheConfig, digests: Uint8Array | null): string {
   const { id, objectId, metaObjectId, version, features, compressor, digester, chunkCount, compressedSize } =

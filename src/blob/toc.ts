@@ -15,8 +15,9 @@ import { type BlobSource, readAt } from './source.ts';
 const BOOTSTRAP_BYTES_MAX = 2 ** 30;
 
 /**
- * The bootstrap at the end of a blob: found through the table of contents, or as the section before a trailing `image.boot` tar header.
- * Rejects with BlobError BLOB_BAD_TOC when there is none, or when a digest that is recorded does not match. storage/src/meta/toc.rs.
+ * The bootstrap at the end of a blob: found through the table of contents, or as the section before a trailing
+ * `image.boot` tar header. Rejects with BlobError BLOB_BAD_TOC when there is none, or when a digest that is recorded
+ * does not match. storage/src/meta/toc.rs.
  */
 export async function extractBootstrap(
   source: BlobSource,
@@ -62,8 +63,8 @@ export async function extractBootstrap(
 }
 
 /**
- * SHA-256 of a blob's table of contents with its tar header, and their size, as blob rows have them; null if the blob does not end with one.
- * Rejects with SourceError, or BlobError when the header claims more than there is.
+ * SHA-256 of a blob's table of contents with its tar header, and their size, as blob rows have them; null if the blob
+ * does not end with one. Rejects with SourceError, or BlobError when the header claims more than there is.
  */
 export async function readTocDigest(
   source: BlobSource,

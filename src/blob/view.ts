@@ -1,20 +1,30 @@
 /**
- * A blob as a queue worker sees it: where its uncompressed bytes are on the local disk and which chunks are there. Shared between threads
- * by fd number and SharedArrayBuffer; the storage thread owns the files, the queue workers only read.
+ * A blob as a queue worker sees it: where its uncompressed bytes are on the local disk and which chunks are there.
+ * Shared between threads by fd number and SharedArrayBuffer; the storage thread owns the files, the queue workers
+ * only read.
  */
 export interface BlobView {
   /** Process-wide handle of the blob (the storage thread's `Blob.handle`). */
   readonly handle: number;
-  /** Cache file (or tar, for tarfs) holding uncompressed bytes at uncompressed offsets; -1 when `delivery` is 'bytes'. */
+  /**
+   * Cache file (or tar, for tarfs) holding uncompressed bytes at uncompressed offsets; -1 when `delivery` is 'bytes'.
+   */
   readonly fd: number;
-  /** `file`: chunks whose bit is set are read from `fd`. `bytes`: nothing is on disk uncompressed; every read asks the fetcher. */
+  /**
+   * `file`: chunks whose bit is set are read from `fd`. `bytes`: nothing is on disk uncompressed; every read asks the
+   * fetcher.
+   */
   readonly delivery: 'file' | 'bytes';
   /**
-   * One bit per chunk, MSB first within a byte (chunk i: byte i >> 3, mask 0x80 >> (i & 7)): its bytes in `fd` may be given to a guest. With
-   * validation on, a bit is set only after this process verified the chunk. Null: always ready (tarfs).
+   * One bit per chunk, MSB first within a byte (chunk i: byte i >> 3, mask 0x80 >> (i & 7)): its bytes in `fd` may be
+   * given to a guest. With validation on, a bit is set only after this process verified the chunk. Null: always ready
+   * (tarfs).
    */
   readonly ready: SharedArrayBuffer | null;
-  /** A u32 that changes with every eviction: see open-cache.ts for who looks at it when. Null: nothing of this blob is ever evicted. */
+  /**
+   * A u32 that changes with every eviction: see open-cache.ts for who looks at it when. Null: nothing of this blob is
+   * ever evicted.
+   */
   readonly evictions: SharedArrayBuffer | null;
   readonly chunkCount: number;
   /** Bytes addressable in `fd`: uncompressed size. */
@@ -60,9 +70,9 @@ export interface ChunkAnswer {
 /** Asks for chunks that are not ready. */
 export interface ChunkFetcher {
   /**
-   * `done(0, null)`: the chunks' bits are set. `done(0, pieces)`: the uncompressed bytes of each chunk in order: always with 'bytes' delivery,
-   * with 'file' delivery when the cache could not take them.
-   * `done(-errno, null)`: EIO after the source's retries. Runs on the calling thread, never before `fetch` returns.
+   * `done(0, null)`: the chunks' bits are set. `done(0, pieces)`: the uncompressed bytes of each chunk in order:
+   * always with 'bytes' delivery, with 'file' delivery when the cache could not take them. `done(-errno, null)`: EIO
+   * after the source's retries. Runs on the calling thread, never before `fetch` returns.
    */
   fetch(
     blob: BlobView,

@@ -1,5 +1,5 @@
 /** How much is under way at a time. */
-export interface AheadLimits<Item> {
+interface AheadLimits<Item> {
   readonly countMax: number;
   /** Of all that is under way together, by `sizeOf`; of large items two are, whatever their size. */
   readonly sizeMax: number;

@@ -19,8 +19,8 @@ export function gaveUp({ deadlineMs, signal }: Patience): GaveUp | null {
 }
 
 /**
- * Settles as `work` does, or rejects with `error(why)` when the patience ends first; `work` itself goes on, and what becomes of it then is
- * nobody's concern.
+ * Settles as `work` does, or rejects with `error(why)` when the patience ends first; `work` itself goes on, and what
+ * becomes of it then is nobody's concern.
  */
 export function within<T>(work: Promise<T>, patience: Patience, error: (why: GaveUp) => Error): Promise<T> {
   const { deadlineMs, signal } = patience;

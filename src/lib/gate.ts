@@ -15,8 +15,8 @@ export class Gate {
   }
 
   /**
-   * Resolves with a place, which its holder gives back by calling it, once. Rejects with `error(why)` when the patience ends before there is
-   * one.
+   * Resolves with a place, which its holder gives back by calling it, once. Rejects with `error(why)` when the
+   * patience ends before there is one.
    */
   async enter(patience: Patience, error: (why: GaveUp) => Error): Promise<() => void> {
     const why = gaveUp(patience);

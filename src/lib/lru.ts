@@ -21,7 +21,10 @@ export class ByteLru {
     return bytes;
   }
 
-  /** `bytes` must own its memory: a view would keep the whole of its buffer. What takes more than half of the room is not kept. */
+  /**
+   * `bytes` must own its memory: a view would keep the whole of its buffer. What takes more than half of the room is
+   * not kept.
+   */
   put(name: string, bytes: Uint8Array): void {
     if (bytes.length > this.#limitBytes / 2) return;
     this.#remove(name);

@@ -1,5 +1,5 @@
 /** What `gzipIndexCreate` made. */
-export type GzipIndexHandle = object & { readonly gzipIndex: unique symbol };
+type GzipIndexHandle = object & { readonly gzipIndex: unique symbol };
 
 /**
  * Places in the report of `gzipIndexRead`. Positions are bytes of the file (in) and of the data of all members (out).

@@ -5,7 +5,6 @@
 import type { Addon } from './addon.ts';
 import { loadAddon } from './load.ts';
 
-export type { Addon } from './addon.ts';
 export { check, SystemError } from './system-error.ts';
 
 /** The addon of this thread. */

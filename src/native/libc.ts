@@ -35,7 +35,7 @@ function check(result: number, syscall: string): void {
 const RLIMIT_NOFILE = 7;
 
 /** Soft and hard limit. */
-export interface OpenFilesLimit {
+interface OpenFilesLimit {
   readonly soft: number;
   readonly hard: number;
 }

@@ -13,8 +13,8 @@ export interface LocalfsConfig {
 }
 
 /**
- * Blobs as files in a directory. With `alt_dirs`, a missing or empty file in `dir` yields to the first of them that has the blob.
- * Files stay open until `close`. storage/src/backend/localfs.rs.
+ * Blobs as files in a directory. With `alt_dirs`, a missing or empty file in `dir` yields to the first of them that
+ * has the blob. Files stay open until `close`. storage/src/backend/localfs.rs.
  */
 export class LocalfsSource implements BlobSource {
   readonly kind = 'localfs';

@@ -2,7 +2,7 @@ import type { BlobSource } from '../blob/source.ts';
 import { type LocalfsConfig, LocalfsSource } from './localfs.ts';
 
 /** A back end as a configuration names it. */
-export type SourceConfig = { readonly type: 'localfs'; readonly localfs: LocalfsConfig };
+type SourceConfig = { readonly type: 'localfs'; readonly localfs: LocalfsConfig };
 
 /** The back end of a configuration. Throws SourceError for one that says too little. The caller closes it. */
 export function openSource(config: SourceConfig): BlobSource {

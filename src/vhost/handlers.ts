@@ -37,7 +37,7 @@ export interface Context {
 }
 
 /** A message that passed its row: sizes and number of descriptors are right. */
-export interface Request {
+interface Request {
   readonly name: string;
   readonly payload: DataView;
   readonly fds: MessageFds;

@@ -34,12 +34,7 @@ export interface Logger {
 }
 
 /** What the socket, its messages and the device need of the addon. */
-export type VhostCalls = DescriptorCalls &
-  SocketCalls &
-  PollCalls &
-  MappingCalls &
-  MemoryCalls &
-  RingSetupCalls;
+type VhostCalls = DescriptorCalls & SocketCalls & PollCalls & MappingCalls & MemoryCalls & RingSetupCalls;
 
 /** What a vhost-user device is made of. */
 export interface DeviceOptions {

@@ -51,7 +51,7 @@ export const ProtocolFeature = {
 } as const;
 
 /** How a request is answered: never by itself (only an acknowledgement on demand), or with a payload of its own. */
-export type ReplyKind = 'ack' | 'u64' | 'state' | 'config' | 'inflight';
+type ReplyKind = 'ack' | 'u64' | 'state' | 'config' | 'inflight';
 
 /** One request of the front-end. Sizes in bytes, both ends included. */
 export interface RequestRow {
@@ -246,7 +246,7 @@ export function encodeU64(value: bigint): Uint8Array {
 }
 
 /** Vring state: NUM, BASE, ENABLE. */
-export interface VringState {
+interface VringState {
   readonly index: number;
   readonly num: number;
 }
@@ -284,20 +284,8 @@ export function decodeVringAddr(view: DataView): VringAddr {
   };
 }
 
-export function encodeVringAddr(addr: VringAddr): Uint8Array {
-  const bytes = new Uint8Array(40);
-  const view = new DataView(bytes.buffer);
-  view.setUint32(0, addr.index, true);
-  view.setUint32(4, addr.flags, true);
-  view.setBigUint64(8, addr.desc, true);
-  view.setBigUint64(16, addr.used, true);
-  view.setBigUint64(24, addr.avail, true);
-  view.setBigUint64(32, addr.log, true);
-  return bytes;
-}
-
 /** The u64 of SET_VRING_KICK, CALL and ERR. */
-export interface VringFd {
+interface VringFd {
   readonly index: number;
   /** False: bit 8 is set and no descriptor may be attached. */
   readonly hasFd: boolean;
@@ -314,10 +302,6 @@ export function decodeVringFd(name: string, view: DataView, fdCount: number): Vr
     throw new ProtocolError(name, 'descriptors', `must be ${hasFd ? 1 : 0} by bit 8, are ${fdCount}`);
   }
   return { index: Number(value & VRING_INDEX_MASK), hasFd };
-}
-
-export function encodeVringFd(index: number, hasFd: boolean): Uint8Array {
-  return encodeU64(BigInt(index) | (hasFd ? 0n : VRING_NO_FD));
 }
 
 /** A piece of guest memory: guest address, bytes, address in the front-end, offset in the descriptor's file. */
@@ -356,13 +340,6 @@ function readRegion(name: string, view: DataView, at: number): MemoryRegion {
   return region;
 }
 
-function writeRegion(view: DataView, at: number, region: MemoryRegion): void {
-  view.setBigUint64(at, region.gpa, true);
-  view.setBigUint64(at + 8, region.size, true);
-  view.setBigUint64(at + 16, region.uva, true);
-  view.setBigUint64(at + 24, region.mmapOffset, true);
-}
-
 /** SET_MEM_TABLE: u32 count, u32 padding, regions; as many descriptors as regions, and no byte more than counted. */
 export function decodeMemoryTable(view: DataView, fdCount: number): MemoryRegion[] {
   const { name } = requests.setMemTable;
@@ -380,25 +357,9 @@ export function decodeMemoryTable(view: DataView, fdCount: number): MemoryRegion
   return regions;
 }
 
-export function encodeMemoryTable(regions: readonly MemoryRegion[]): Uint8Array {
-  const bytes = new Uint8Array(8 + regions.length * REGION_BYTES);
-  const view = new DataView(bytes.buffer);
-  view.setUint32(0, regions.length, true);
-  regions.forEach((region, i) => {
-    writeRegion(view, 8 + i * REGION_BYTES, region);
-  });
-  return bytes;
-}
-
 /** ADD_MEM_REG and REM_MEM_REG: u64 padding, one region. */
 export function decodeSingleRegion(name: string, view: DataView): MemoryRegion {
   return readRegion(name, view, 8);
-}
-
-export function encodeSingleRegion(region: MemoryRegion): Uint8Array {
-  const bytes = new Uint8Array(8 + REGION_BYTES);
-  writeRegion(new DataView(bytes.buffer), 8, region);
-  return bytes;
 }
 
 /** The in-flight region: bytes and offset of the mapping, queues, descriptors of each queue. */
@@ -434,7 +395,7 @@ export function encodeInflight(inflight: Inflight, bytes: 20 | 24): Uint8Array {
 }
 
 /** GET_CONFIG and SET_CONFIG: a window of the device's config space. */
-export interface ConfigWindow {
+interface ConfigWindow {
   readonly offset: number;
   readonly flags: number;
   readonly bytes: Uint8Array;

@@ -133,7 +133,8 @@ export class Bench {
     );
     const frontend = Frontend.connect(addon, socket);
     await connectLikeQemu72(frontend, { memory, rings });
-    // virtiofsd's queue thread panics when its call descriptor is replaced while it answers: first let all messages arrive.
+    // virtiofsd's queue thread panics when its call descriptor is replaced while it answers: first let all messages
+    // arrive.
     await frontend.getFeatures();
     child.once('exit', (code) => {
       if (bench.#isRunning) console.error(`${kind.name} ended with ${code}: the requests in flight are lost`);

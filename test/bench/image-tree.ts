@@ -14,8 +14,9 @@ const WORDS = 4096;
 const POOL_BYTES = 16 << 20;
 
 /**
- * Makes 1 GiB in 20,000 files, as an image of programs and their text has them: three quarters below the mean size, text, tables of
- * machine words, and compressed data. The same on every machine. Does nothing when `root` has been made before.
+ * Makes 1 GiB in 20,000 files, as an image of programs and their text has them: three quarters below the mean size,
+ * text, tables of machine words, and compressed data. The same on every machine. Does nothing when `root` has been made
+ * before.
  */
 export function makeImageTree(root: string): void {
   const stamp = `${root}.complete`;

@@ -1,6 +1,6 @@
 /**
- * How fast `nydus-image create` packs a tree of 1 GiB in 20,000 files, beside `zstd -3 -T1` of the same tar: runs alternate, medians are
- * printed, and what matters is the ratio.
+ * How fast `nydus-image create` packs a tree of 1 GiB in 20,000 files, beside `zstd -3 -T1` of the same tar: runs
+ * alternate, medians are printed, and what matters is the ratio.
  */
 import { spawn, spawnSync } from 'node:child_process';
 import { existsSync, mkdirSync, readFileSync, rmSync } from 'node:fs';
@@ -119,8 +119,8 @@ function prepare(work: string): { tree: string; tar: string } {
 }
 
 /**
- * Makes runs alike: what the one before left to be written is written, and memory for the next one's files has just been in use, since a VM
- * may have given unused memory back to its host, and gets it again page by page.
+ * Makes runs alike: what the one before left to be written is written, and memory for the next one's files has just
+ * been in use, since a VM may have given unused memory back to its host, and gets it again page by page.
  */
 function settle(work: string): void {
   const scratch = join(work, 'scratch');

@@ -1,4 +1,7 @@
-/** How long after its start the API of nydusd answers: median of ten starts, the first one (which fills the compile cache) apart. */
+/**
+ * How long after its start the API of nydusd answers: median of ten starts, the first one (which fills the compile
+ * cache) apart.
+ */
 
 import { request } from 'node:http';
 import { setTimeout as sleep } from 'node:timers/promises';

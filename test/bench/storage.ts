@@ -1,6 +1,6 @@
 /**
- * `npm run bench -- storage`: what cold reads leave to others. While 64 cold reads of 1 MiB are under way (zstd, indexed gzip and encrypted
- * chunks in turn), another thread asks the API and a second queue reads cached data.
+ * `npm run bench -- storage`: what cold reads leave to others. While 64 cold reads of 1 MiB are under way (zstd,
+ * indexed gzip and encrypted chunks in turn), another thread asks the API and a second queue reads cached data.
  */
 import { type ChildProcess, execFileSync, spawn } from 'node:child_process';
 import { existsSync, mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';

@@ -28,8 +28,8 @@ const INODES_MAX = 3000;
 const ENTRIES_MAX = 100_000;
 
 /**
- * Mutates valid bootstraps, opens them, and asks everything of everything that can be reached. Throws if a method throws, if a directory
- * does not end, or if an answer is out of its range. The same seed gives the same run.
+ * Mutates valid bootstraps, opens them, and asks everything of everything that can be reached. Throws if a method
+ * throws, if a directory does not end, or if an answer is out of its range. The same seed gives the same run.
  */
 export function fuzzBootstrap(seed: number, iterations: number): FuzzResult {
   const random = generator(seed);

@@ -2,7 +2,7 @@
 import { spawnSync } from 'node:child_process';
 import { cpSync, existsSync, mkdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { sanitized } from './asan.ts';
+import { sanitized } from './sanitized.ts';
 
 const root = join(import.meta.dirname, '../..');
 const SECONDS = 60;

@@ -1,6 +1,7 @@
 /**
- * `main.ts [smoke] [--target NAME] [--seed N] [--from ITERATION] [--iterations N] [--seconds N]`: runs one target, or each for
- * as long. Exit status 1 and the seed on stderr when something was found. `asan.ts` runs this with the address sanitizer.
+ * `main.ts [smoke] [--target NAME] [--seed N] [--from ITERATION] [--iterations N] [--seconds N]`: runs one target, or
+ * each for as long. Exit status 1 and the seed on stderr when something was found. `asan.ts` runs this with the address
+ * sanitizer.
  */
 import { parseArgs } from 'node:util';
 import { addon } from '../../src/native/index.ts';

@@ -1,4 +1,7 @@
-/** Split rings whose driver lies: descriptors, indexes, indirect tables, in-flight logs, and memory that goes or shrinks meanwhile. */
+/**
+ * Split rings whose driver lies: descriptors, indexes, indirect tables, in-flight logs, and memory that goes or
+ * shrinks meanwhile.
+ */
 
 import { ftruncateSync } from 'node:fs';
 import { setImmediate as nextTurn } from 'node:timers/promises';
@@ -6,7 +9,7 @@ import type { Addon } from '../../src/native/addon.ts';
 import { REPLY_BYTES, REQUEST_BYTES, STATE_WORDS, State } from '../../src/native/ring.ts';
 import { Descriptor } from '../../src/wire/virtio.ts';
 import { eventfd } from '../support/descriptors.ts';
-import { DescriptorFlag } from '../support/driver.ts';
+import { DescriptorFlag } from '../support/split-ring.ts';
 import { FuzzTree } from './image.ts';
 import { LocalHost } from './local-host.ts';
 import { INTERESTING, mutateBytes, oneIn, pick, type Random, random64 } from './random.ts';

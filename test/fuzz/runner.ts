@@ -1,4 +1,7 @@
-/** Runs a target: iteration after iteration, each with its own randomness, watched for hangs and for what it does not give back. */
+/**
+ * Runs a target: iteration after iteration, each with its own randomness, watched for hangs and for what it does not
+ * give back.
+ */
 import { readdirSync, readFileSync, readlinkSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { Worker } from 'node:worker_threads';

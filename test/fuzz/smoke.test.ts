@@ -1,8 +1,8 @@
 import { spawnSync } from 'node:child_process';
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
-import { sanitized } from './asan.ts';
 import { canaries, runCanary } from './canary.ts';
+import { sanitized } from './sanitized.ts';
 import { targets } from './targets.ts';
 
 /** The sanitized addon may have to be built. */

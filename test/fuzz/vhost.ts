@@ -1,4 +1,6 @@
-/** vhost-user conversations of three monitors, recorded, then mutated and sent to a session that really serves rings. */
+/**
+ * vhost-user conversations of three monitors, recorded, then mutated and sent to a session that really serves rings.
+ */
 
 import { closeSync, ftruncateSync, openSync } from 'node:fs';
 import { setImmediate as nextTurn } from 'node:timers/promises';
@@ -7,7 +9,7 @@ import type { Logger } from '../../src/vhost/host.ts';
 import { VhostUserSession } from '../../src/vhost/session.ts';
 import { encodeMessage, HEADER_BYTES, requests } from '../../src/wire/vhost-user.ts';
 import { eventfd, eventfdRead, socketPair } from '../support/descriptors.ts';
-import { DescriptorFlag, DriverRing, GuestMemory } from '../support/driver.ts';
+import { DriverRing, GuestMemory } from '../support/driver.ts';
 import { Frontend } from '../support/frontend.ts';
 import {
   connectLikeCloudHypervisor,
@@ -18,6 +20,7 @@ import {
   restartLikeQemu,
   stopLikeQemu,
 } from '../support/sequences.ts';
+import { DescriptorFlag } from '../support/split-ring.ts';
 import { FuzzTree } from './image.ts';
 import { LocalHost } from './local-host.ts';
 import { INTERESTING, mutateBytes, oneIn, pick, type Random, random64 } from './random.ts';

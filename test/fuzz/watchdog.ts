@@ -1,4 +1,7 @@
-/** Ends the process when the thread that fuzzes does not come to its next iteration: a loop cannot be seen from its own thread. */
+/**
+ * Ends the process when the thread that fuzzes does not come to its next iteration: a loop cannot be seen from its own
+ * thread.
+ */
 import { writeSync } from 'node:fs';
 import { parentPort, workerData } from 'node:worker_threads';
 

@@ -16,7 +16,9 @@ interface Recorded {
 
 const recorded = JSON.parse(readFileSync(join(fixtures, 'api/nydusd.json'), 'utf8')) as Recorded[];
 
-/** Where ours differs on purpose (and after a remount the original goes on showing the superblock of the image before). */
+/**
+ * Where ours differs on purpose (and after a remount the original goes on showing the superblock of the image before).
+ */
 const different: Readonly<Record<string, string>> = {
   'GET /api/v1/metrics/backend?id=/a/b/five':
     'the original counts a shared back end under its first mountpoint; ours under each',

@@ -1,4 +1,6 @@
-/** `nydus-image chunkdict generate` over images built here: its database, its dictionary, and what is built with that. */
+/**
+ * `nydus-image chunkdict generate` over images built here: its database, its dictionary, and what is built with that.
+ */
 import { createHash } from 'node:crypto';
 import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -124,7 +126,10 @@ async function treeAt(client: FuseClient, mountpoint: string): Promise<readonly 
   return walkTree(client, { root: await client.walk(mountpoint) });
 }
 
-/** SHA-256 of the rows of both tables and blobs of the dictionary which nydus-image 2.4.4 made of the same images, by hand. */
+/**
+ * SHA-256 of the rows of both tables and blobs of the dictionary which nydus-image 2.4.4 made of the same images, by
+ * hand.
+ */
 const ORIGINAL: Readonly<Record<string, { readonly database: string; readonly blobs: readonly string[] }>> = {
   5: {
     database: '5ba3b4bde6f42c0583961c6e849598496fc4a839443557d2954816a5d97cd19f',
@@ -206,7 +211,10 @@ describe.each(['5', '6'])('v%s', (fsVersion) => {
   });
 });
 
-/** What the original made of the same images: the file has a slash in its name, rows lack sizes, chunks are said to have 1 MiB. */
+/**
+ * What the original made of the same images: the file has a slash in its name, rows lack sizes, chunks are said to have
+ * 1 MiB.
+ */
 describe.each(['5', '6'])('a v%s dictionary of the original', (fsVersion) => {
   test('gives its chunks to a build, which can be read', async () => {
     const dictionary = join(FIXTURES, `chunkdict/v${fsVersion}.boot`);

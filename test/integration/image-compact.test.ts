@@ -1,4 +1,6 @@
-/** `nydus-image compact` on images of the original: what it writes is mounted and compared with the image's manifest. */
+/**
+ * `nydus-image compact` on images of the original: what it writes is mounted and compared with the image's manifest.
+ */
 import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';

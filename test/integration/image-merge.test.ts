@@ -1,4 +1,7 @@
-/** Layers become images: merged, built on a parent, built with a dictionary; mounted and compared with what the original showed. */
+/**
+ * Layers become images: merged, built on a parent, built with a dictionary; mounted and compared with what the original
+ * showed.
+ */
 import { createHash } from 'node:crypto';
 import {
   copyFileSync,

@@ -42,7 +42,9 @@ const variants: readonly { version: '5' | '6'; args: readonly string[]; digester
     digesters: ['blake3'],
   },
 ];
-/** All combinations take minutes; without NYDUS_FIXTURES each variant is built once, with codecs and digesters in turn. */
+/**
+ * All combinations take minutes; without NYDUS_FIXTURES each variant is built once, with codecs and digesters in turn.
+ */
 const all = process.env.NYDUS_FIXTURES !== undefined;
 const directories: readonly Format[] = variants.flatMap(({ version, args, digesters = bothDigesters }, i) =>
   (all ? compressors : [compressors[i % 3]!]).flatMap((compressor) =>

@@ -1,4 +1,6 @@
-/** `nydus-image optimize` on images of the original: what it writes is mounted and compared with the image's manifest. */
+/**
+ * `nydus-image optimize` on images of the original: what it writes is mounted and compared with the image's manifest.
+ */
 import {
   existsSync,
   mkdirSync,
@@ -37,7 +39,10 @@ function optimize(root: string, name: string, out: string, files: readonly objec
   ]);
 }
 
-/** Files of the trees that the fixtures are made of: parts of files, a hard link, equal chunks, a directory, one that is nowhere, one twice. */
+/**
+ * Files of the trees that the fixtures are made of: parts of files, a hard link, equal chunks, a directory, one that is
+ * nowhere, one twice.
+ */
 const ACCESS = [
   { path: '/text-0655359', ranges: [[70000, 10]] },
   { path: '/mix' },
@@ -86,8 +91,8 @@ describe.each([
 });
 
 /**
- * Blobs of the original with these lists, by hand: nydus-image 2.4.4 optimize. It writes a chunk again for each place in the listed files that has
- * it, which these lists do not show; ours stores it once.
+ * Blobs of the original with these lists, by hand: nydus-image 2.4.4 optimize. It writes a chunk again for each place
+ * in the listed files that has it, which these lists do not show; ours stores it once.
  */
 const SMALL = [{ path: '/bin/tool' }, { path: '/dup/a' }];
 const CHUNKS = [
@@ -138,7 +143,8 @@ describe('against the original', () => {
     (name, id) => expectBlob(all!, name, CHUNKS, id),
   );
 
-  // Its bootstraps of v6, and of v5 with chunks that are not of 1 MiB, cannot be mounted: chunk info and chunk size are wrong there.
+  // Its bootstraps of v6, and of v5 with chunks that are not of 1 MiB, cannot be mounted: chunk info and chunk size are
+  // wrong there.
   test.skipIf(all === undefined)(
     `${SAME_BOOTSTRAP[0]}: the bootstrap is the same (skipped without NYDUS_FIXTURES)`,
     () => {

@@ -1,4 +1,6 @@
-/** Compares the blobs of two images: chunk info, sections, table of contents; and verifies that a blob is what it says. */
+/**
+ * Compares the blobs of two images: chunk info, sections, table of contents; and verifies that a blob is what it says.
+ */
 import { createHash } from 'node:crypto';
 import { existsSync, readFileSync, statSync } from 'node:fs';
 import { join } from 'node:path';
@@ -33,8 +35,8 @@ import {
 } from '../../src/wire/blob-toc.ts';
 import type { BlobSpec } from '../../src/wire/rafs/blob-spec.ts';
 import { BlobFeature } from '../../src/wire/rafs/flags.ts';
-import type { ImagePlace } from './compare-image.ts';
 import type { Differences } from './differences.ts';
+import type { ImagePlace } from './image-place.ts';
 
 const codecs = addonCodecs(addon);
 
@@ -51,7 +53,9 @@ interface OpenBlob {
   readonly info: ChunkInfoTable | null;
 }
 
-/** Compares all blobs that both sides have, and verifies all that `actual` has. `free`: by row, as in `compareImages`. */
+/**
+ * Compares all blobs that both sides have, and verifies all that `actual` has. `free`: by row, as in `compareImages`.
+ */
 export async function compareBlobs(
   differences: Differences,
   expected: PlacedImage,
@@ -241,7 +245,10 @@ function compareSections(
   }
 }
 
-/** The digest of a section is that of its uncompressed bytes; of the data, that of its bytes as stored with their tar header. */
+/**
+ * The digest of a section is that of its uncompressed bytes; of the data, that of its bytes as stored with their tar
+ * header.
+ */
 function verifyTocEntry(
   differences: Differences,
   where: string,

@@ -7,20 +7,14 @@ import { ChunkFlag, ChunkRecordLayout } from '../../src/wire/rafs/chunk.ts';
 import { BlobFeature, UNKNOWN_BLOB_ID } from '../../src/wire/rafs/flags.ts';
 import { compareBlobs } from './compare-blob.ts';
 import { Differences } from './differences.ts';
+import type { ImagePlace } from './image-place.ts';
 import { escapeName } from './rafs-fixtures.ts';
 import { type ChunkRow, chunkAt, type RawInode, rawInodesV5, rawInodeV6 } from './raw-inodes.ts';
 
-/** Where an image is. */
-export interface ImagePlace {
-  /** The bootstrap, or the blob at whose end it is. */
-  readonly bootstrap: string;
-  /** Searched in this order; blobs in the first one belong to this image alone, those in the others may be another's. */
-  readonly blobDirs: readonly [string, ...string[]];
-}
-
 /**
- * Differences of `actual` from `expected`, a line each: `where: field is X, expected Y`. Where bytes depend on the version of a codec or on a
- * random key, sizes are compared with a tolerance and ids not at all; every chunk of `actual` is decoded and its digest verified instead.
+ * Differences of `actual` from `expected`, a line each: `where: field is X, expected Y`. Where bytes depend on the
+ * version of a codec or on a random key, sizes are compared with a tolerance and ids not at all; every chunk of
+ * `actual` is decoded and its digest verified instead.
  */
 export async function compareImages(expected: ImagePlace, actual: ImagePlace): Promise<string[]> {
   const differences = new Differences();
@@ -39,8 +33,8 @@ export async function compareImages(expected: ImagePlace, actual: ImagePlace): P
 }
 
 /**
- * Whether a blob's stored bytes depend on more than the source: on the version of zstd or on a random key. LZ4 blocks are the same bytes
- * everywhere. Blobs of the same id are the same blob.
+ * Whether a blob's stored bytes depend on more than the source: on the version of zstd or on a random key. LZ4 blocks
+ * are the same bytes everywhere. Blobs of the same id are the same blob.
  */
 function isFree(row: BlobRow, other: BlobRow | undefined): boolean {
   const codec = row.compressor === 'zstd' || row.cipherKey !== null;

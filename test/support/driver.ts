@@ -4,24 +4,7 @@ import type { Addon } from '../../src/native/addon.ts';
 import type { MemoryRegion, VringAddr } from '../../src/wire/vhost-user.ts';
 import { Avail, Descriptor, Used, VirtioFeature } from '../../src/wire/virtio.ts';
 import { eventfd, eventfdRead, eventfdWrite } from './descriptors.ts';
-
-/** Flags of a descriptor. */
-export const DescriptorFlag = { next: 1, write: 2, indirect: 4 } as const;
-
-/** Bytes of a table of `num` descriptors. */
-function descriptorTableBytes(num: number): number {
-  return num * Descriptor.size;
-}
-
-/** Bytes of an avail ring, used_event included. */
-function availBytes(num: number): number {
-  return Avail.ring + num * Avail.entry + 2;
-}
-
-/** Bytes of a used ring, avail_event included. */
-function usedBytes(num: number): number {
-  return Used.ring + num * Used.entry + 2;
-}
+import { availBytes, DescriptorFlag, descriptorTableBytes, usedBytes } from './split-ring.ts';
 
 /** A byte range of guest memory that can be given back. Offsets are into the memory file. */
 class Arena {

@@ -25,8 +25,8 @@ export interface FakeReply {
 }
 
 /**
- * A transport in memory which checks what every server owes its transport: a slot is completed once, a reply fits, out_header.len is the
- * reply's length, and each of its bytes was written.
+ * A transport in memory which checks what every server owes its transport: a slot is completed once, a reply fits,
+ * out_header.len is the reply's length, and each of its bytes was written.
  */
 export class FakeChannel implements Channel {
   readonly requests: DataView;
@@ -59,7 +59,10 @@ export class FakeChannel implements Channel {
     this.#tickets = new Array(slots).fill(0);
   }
 
-  /** Puts a request into `slot`, with `writable` bytes for its reply. `total` is its length where not all of it was copied. */
+  /**
+   * Puts a request into `slot`, with `writable` bytes for its reply. `total` is its length where not all of it was
+   * copied.
+   */
   submit(slot: number, request: Uint8Array, writable: number, total: number = request.length): void {
     if (this.isTaken(slot)) throw new Error(`slot ${slot} given away while its request waits`);
     const copied = request.subarray(0, REQUEST_BYTES);

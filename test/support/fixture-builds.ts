@@ -12,7 +12,7 @@ import {
 import { createServer } from 'node:net';
 import { join } from 'node:path';
 import { gunzipSync } from 'node:zlib';
-import type { ImagePlace } from './compare-image.ts';
+import type { ImagePlace } from './image-place.ts';
 import { sourceOf } from './images.ts';
 import { FIXTURES } from './rafs-fixtures.ts';
 

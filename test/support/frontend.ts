@@ -1,4 +1,7 @@
-/** Plays a virtual machine monitor on a vhost-user socket, after what QEMU, cloud-hypervisor and crosvm were seen to send. */
+/**
+ * Plays a virtual machine monitor on a vhost-user socket, after what QEMU, cloud-hypervisor and crosvm were seen to
+ * send.
+ */
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Addon } from '../../src/native/addon.ts';
 import {
@@ -9,12 +12,8 @@ import {
   decodeVringState,
   encodeConfig,
   encodeInflight,
-  encodeMemoryTable,
   encodeMessage,
-  encodeSingleRegion,
   encodeU64,
-  encodeVringAddr,
-  encodeVringFd,
   encodeVringState,
   Flag,
   HEADER_BYTES,
@@ -25,6 +24,7 @@ import {
   requests,
   type VringAddr,
 } from '../../src/wire/vhost-user.ts';
+import { encodeMemoryTable, encodeSingleRegion, encodeVringAddr, encodeVringFd } from './vhost-messages.ts';
 
 /** A reply as it came. */
 export interface ReplyMessage {

@@ -1,6 +1,6 @@
 /**
- * A FUSE client as strict as a 2026 kernel: every reply must be as long as used.len says, at least a header, and carry the
- * number of its request. Layouts follow include/uapi/linux/fuse.h, written down a second time so that a slip in the
+ * A FUSE client as strict as a 2026 kernel: every reply must be as long as used.len says, at least a header, and carry
+ * the number of its request. Layouts follow include/uapi/linux/fuse.h, written down a second time so that a slip in the
  * product's own tables shows.
  */
 import type { Layout } from './driver.ts';

@@ -61,8 +61,8 @@ export interface GzipPiece {
 }
 
 /**
- * A layer as stargz-snapshotter makes it: the data of each file or chunk begins a member, which goes on with what precedes the next one's.
- * The headers of the tar are filler here: its reader is the index.
+ * A layer as stargz-snapshotter makes it: the data of each file or chunk begins a member, which goes on with what
+ * precedes the next one's. The headers of the tar are filler here: its reader is the index.
  */
 export function stargzLayer(
   files: readonly GzipPiece[],

@@ -82,7 +82,9 @@ export function blobRow(id: string, chunks = 1, changes: Partial<ImageBlob> = {}
   };
 }
 
-/** Writes a bootstrap of `root` to `path`; all its data is in one blob of the id `blobId`, unless other blobs are given. */
+/**
+ * Writes a bootstrap of `root` to `path`; all its data is in one blob of the id `blobId`, unless other blobs are given.
+ */
 export function writeLayer(
   path: string,
   root: ImageNode,
@@ -106,7 +108,10 @@ export function writeLayer(
   writeFileSync(path, write(assignInodes(root), options));
 }
 
-/** Gives every distinct content its number and place in its blob; aliases share their chunks. Returns the number of chunks in blob 0. */
+/**
+ * Gives every distinct content its number and place in its blob; aliases share their chunks. Returns the number of
+ * chunks in blob 0.
+ */
 function numberChunks(root: ImageNode): number {
   const known = new Map<string, StoredChunk>();
   const counts: number[] = [0];

@@ -10,13 +10,13 @@ const LINK_NAME = { at: 157, size: 100 };
 
 interface Differences {
   /**
-   * The original drops fractions of seconds, which a directory's files have. Ours keeps them, in a `mtime` record, so that what is extracted
-   * equals the source.
+   * The original drops fractions of seconds, which a directory's files have. Ours keeps them, in a `mtime` record, so
+   * that what is extracted equals the source.
    */
   readonly wholeSeconds: boolean;
   /**
-   * The original names the file that a hard link is to with a slash before it: no entry of the archive has such a name, and readers that look
-   * it up as it stands do not find it.
+   * The original names the file that a hard link is to with a slash before it: no entry of the archive has such a name,
+   * and readers that look it up as it stands do not find it.
    */
   readonly slashBeforeLinks: boolean;
 }
@@ -67,7 +67,10 @@ function prefixLink(header: Buffer): void {
   header.write('/', at);
 }
 
-/** Images of the fixtures, and SHA-256 of the tar which `nydus-image unpack` 2.4.4 makes of them, less the owners' names. */
+/**
+ * Images of the fixtures, and SHA-256 of the tar which `nydus-image unpack` 2.4.4 makes of them, less the owners'
+ * names.
+ */
 export const originalTars: Readonly<Record<string, string>> = {
   'v5-chunks1m-lz4_block': '31d737e51598c1290fe1bf0e75f563c698bb105a8ba961a4f65d6b87919da2c2',
   'v5-chunks64k-lz4_block': '31d737e51598c1290fe1bf0e75f563c698bb105a8ba961a4f65d6b87919da2c2',

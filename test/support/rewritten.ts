@@ -29,8 +29,9 @@ export interface Rewritten extends Run {
 }
 
 /**
- * Runs a command that reads an image of the collection `root` and writes one of the same tree. `argsOf` gets the old bootstrap, and the
- * directory of the new collection's blobs, which are those of `root` and what the command puts there.
+ * Runs a command that reads an image of the collection `root` and writes one of the same tree. `argsOf` gets the old
+ * bootstrap, and the directory of the new collection's blobs, which are those of `root` and what the command puts
+ * there.
  */
 export function rewrite(
   root: string,
@@ -53,7 +54,10 @@ export function rewrite(
   return { ...run, boot, blobs };
 }
 
-/** Mounts images of a collection at once and compares each with its manifest, contents included; their digests, too, if they have any. */
+/**
+ * Mounts images of a collection at once and compares each with its manifest, contents included; their digests, too, if
+ * they have any.
+ */
 export async function expectMounted(out: string, names: readonly string[], validate = true): Promise<void> {
   await using daemon = new Nydusd();
   await daemon.ready();

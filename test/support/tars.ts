@@ -117,7 +117,9 @@ export interface TarFields {
   readonly xattrs?: readonly { readonly name: Buffer; readonly value: Buffer }[];
 }
 
-/** The ustar header of an entry, behind a pax header for what does not fit into it. Data follows, padded to TAR_BLOCK. */
+/**
+ * The ustar header of an entry, behind a pax header for what does not fit into it. Data follows, padded to TAR_BLOCK.
+ */
 export function encodeTarHeaders(fields: TarFields): Buffer {
   const records = paxRecordsOf(fields);
   const header = encodeUstar(fields);

@@ -57,7 +57,9 @@ async function first(name: string): Promise<TestBlob> {
 const refs = (indexes: Iterable<number>) => Array.from(indexes, (index) => ({ index, record: null }));
 const all = (blob: TestBlob) => refs(Array(blob.spec.chunkCount).keys());
 
-/** Chunk offsets and sizes as the blob.meta file of the work directory says, read independently of the code under test. */
+/**
+ * Chunk offsets and sizes as the blob.meta file of the work directory says, read independently of the code under test.
+ */
 function cachedChunk(spec: TestBlob['spec'], meta: Buffer, index: number): { offset: number; size: number } {
   if (spec.features & BlobFeature.chunkInfoV2) {
     const offset = meta.readUInt32LE(index * 24) * 4096;

@@ -3,8 +3,9 @@ import { tmpdir } from 'node:os';
 import { basename, join } from 'node:path';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { readBootstrap } from '../../../src/image/read/load.ts';
-import { compareImages, type ImagePlace } from '../../support/compare-image.ts';
+import { compareImages } from '../../support/compare-image.ts';
 import { originalPlace } from '../../support/fixture-builds.ts';
+import type { ImagePlace } from '../../support/image-place.ts';
 import { FIXTURES } from '../../support/rafs-fixtures.ts';
 
 const FLIPS = 12;

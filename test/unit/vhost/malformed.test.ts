@@ -3,12 +3,8 @@ import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import {
   encodeConfig,
   encodeInflight,
-  encodeMemoryTable,
   encodeMessage,
-  encodeSingleRegion,
   encodeU64,
-  encodeVringAddr,
-  encodeVringFd,
   encodeVringState,
   Flag,
   ProtocolFeature,
@@ -17,6 +13,12 @@ import {
 } from '../../../src/wire/vhost-user.ts';
 import { ConnectionClosed, type Frontend } from '../../support/frontend.ts';
 import { connectLikeQemu72 } from '../../support/sequences.ts';
+import {
+  encodeMemoryTable,
+  encodeSingleRegion,
+  encodeVringAddr,
+  encodeVringFd,
+} from '../../support/vhost-messages.ts';
 import { Bench, echoes, resources } from './harness.ts';
 
 let bench: Bench;

@@ -11,15 +11,13 @@ import {
   decodeVringFd,
   decodeVringState,
   encodeInflight,
-  encodeMemoryTable,
   encodeMessage,
-  encodeSingleRegion,
   encodeU64,
-  encodeVringAddr,
   requestByCode,
   requests,
 } from '../../../src/wire/vhost-user.ts';
 import { encodeFsConfig, fsTagError, inflightQueueBytes, isQueueSize } from '../../../src/wire/virtio.ts';
+import { encodeMemoryTable, encodeSingleRegion, encodeVringAddr } from '../../support/vhost-messages.ts';
 
 function bytes(hex: string): Uint8Array {
   return Uint8Array.from(Buffer.from(hex.replace(/\s/g, ''), 'hex'));

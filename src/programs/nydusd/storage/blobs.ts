@@ -1,4 +1,7 @@
-/** Blobs of mounts: the words of configurations and bootstraps put into those of the rooms `blob` and `source`. Storage thread only. */
+/**
+ * Blobs of mounts: the words of configurations and bootstraps put into those of the rooms `blob` and `source`.
+ * Storage thread only.
+ */
 import { basename, resolve } from 'node:path';
 import type { Blob } from '../../../blob/blob.ts';
 import type { CacheConfig } from '../../../blob/cache-config.ts';
@@ -26,7 +29,7 @@ import { type BootstrapMemory, StorageError } from './storage.ts';
 const DEMAND_MS_MAX = 60_000;
 
 /** The part of the log that storage writes to. */
-export interface StorageLog {
+interface StorageLog {
   warn(fields: Record<string, unknown>, message: string): void;
   error(fields: Record<string, unknown>, message: string): void;
 }

@@ -1,10 +1,13 @@
-/** The storage thread as the control thread sees it: started with the first question, asked and answered by numbered messages. */
+/**
+ * The storage thread as the control thread sees it: started with the first question, asked and answered by numbered
+ * messages.
+ */
 import { type MessagePort, Worker } from 'node:worker_threads';
 import type { Config } from '../../../config/config.ts';
 import type { FromStorage, StorageCall, StorageCalls, ToStorage } from './messages.ts';
 import { type BlobStorage, type BootstrapMemory, type OpenBlobs, StorageError } from './storage.ts';
 
-export interface StorageOptions {
+interface StorageOptions {
   readonly log: {
     warn(fields: Record<string, unknown>, message: string): void;
     error(fields: Record<string, unknown>, message: string): void;

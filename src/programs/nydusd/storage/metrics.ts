@@ -31,7 +31,10 @@ export function backendMetrics(blobs: readonly Blob[], kind: string): unknown {
   return sum;
 }
 
-/** GET /api/v1/metrics/blobcache over blobs that have a cache. Chunks that workers read from the cache file by themselves are not seen here. */
+/**
+ * GET /api/v1/metrics/blobcache over blobs that have a cache. Chunks that workers read from the cache file by
+ * themselves are not seen here.
+ */
 export function cacheMetrics(blobs: readonly Blob[]): unknown {
   const sum = (pick: (blob: Blob) => number) => blobs.reduce((all, blob) => all + pick(blob), 0);
   return {

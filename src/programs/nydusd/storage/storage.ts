@@ -1,4 +1,7 @@
-/** What mounting needs of blob storage; the control thread has it from `client.ts`, whose calls the storage thread answers. */
+/**
+ * What mounting needs of blob storage; the control thread has it from `client.ts`, whose calls the storage thread
+ * answers.
+ */
 import type { MessagePort } from 'node:worker_threads';
 import type { BlobView } from '../../../blob/view.ts';
 import type { Config } from '../../../config/config.ts';
@@ -26,7 +29,10 @@ export interface BlobStorage {
   open(config: Config, bootstrap: BootstrapMemory, source: string): Promise<OpenBlobs>;
   /** The bootstrap at the end of the blob file `source`. Rejects when there is none. */
   extractBootstrap(source: string): Promise<Uint8Array>;
-  /** GET /api/v1/metrics/blobcache over the blobs of these mounts, shared ones once; undefined when none of them has a cache. */
+  /**
+   * GET /api/v1/metrics/blobcache over the blobs of these mounts, shared ones once; undefined when none of them has a
+   * cache.
+   */
   cacheMetrics(of: readonly OpenBlobs[]): Promise<unknown>;
   /** A queue worker sends its ChunkRequests over the other end of the port. */
   connect(port: MessagePort): void;

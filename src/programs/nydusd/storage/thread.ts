@@ -1,6 +1,6 @@
 /**
- * The storage thread: reads of back ends, decoding, verification and the cache files of all mounts. It answers the control thread's questions
- * and, over a port for each, the queue workers' requests for chunks.
+ * The storage thread: reads of back ends, decoding, verification and the cache files of all mounts. It answers the
+ * control thread's questions and, over a port for each, the queue workers' requests for chunks.
  */
 import { type MessagePort, parentPort } from 'node:worker_threads';
 import type { ChunkAnswer, ChunkRequest } from '../../../blob/view.ts';

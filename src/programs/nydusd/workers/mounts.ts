@@ -7,7 +7,7 @@ import { openBootstrap } from '../../../rafs/open-bootstrap.ts';
 import type { FromWorker, MountSpec } from './messages.ts';
 
 /** A mount on a worker. */
-export interface WorkerMount {
+interface WorkerMount {
   readonly spec: MountSpec;
   readonly fileSystem: RafsFileSystem;
   readonly memory: ArrayBuffer;

@@ -1,6 +1,6 @@
 /**
- * The queue workers as the control thread sees them: started when a queue is first served, told of every mount in order, asked and
- * answered by numbered messages.
+ * The queue workers as the control thread sees them: started when a queue is first served, told of every mount in
+ * order, asked and answered by numbered messages.
  */
 import { MessageChannel, type MessagePort, Worker } from 'node:worker_threads';
 import { Errno } from '../../../lib/errno.ts';
@@ -11,7 +11,7 @@ import type { FromWorker, MountSpec, ToWorker } from './messages.ts';
 type Ask = ToWorker extends infer M ? (M extends { id: number } ? Omit<M, 'id'> : never) : never;
 type Ack = Extract<FromWorker, { type: 'ack' }>;
 
-export interface WorkerPoolOptions {
+interface WorkerPoolOptions {
   readonly log: Logger;
   readonly pollUs: number;
   /** Takes the end of a port over which a new worker sends its requests for chunks. */

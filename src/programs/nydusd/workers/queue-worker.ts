@@ -15,8 +15,8 @@ import { snapshotOf } from './snapshot.ts';
 /** How often is looked whether requests still use what is to go. */
 const POLL_MS = 1;
 /**
- * How long a ring that the front-end stops waits for data which its requests need. The front-end waits with it, and a VM with its front-end;
- * nothing is won by less, since what follows is an I/O error in the guest.
+ * How long a ring that the front-end stops waits for data which its requests need. The front-end waits with it, and a
+ * VM with its front-end; nothing is won by less, since what follows is an I/O error in the guest.
  */
 const DRAIN_MS = 10_000;
 

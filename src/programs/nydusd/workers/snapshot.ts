@@ -11,7 +11,10 @@ export interface CounterSnapshot {
   readonly latest: readonly number[];
 }
 
-/** On the worker: the counters of a mount, null if it is not known. `takeLatest` clears the list of inodes read lately. */
+/**
+ * On the worker: the counters of a mount, null if it is not known. `takeLatest` clears the list of inodes read
+ * lately.
+ */
 export function snapshotOf(counters: Counters, serial: number, takeLatest: boolean): CounterSnapshot | null {
   const mount = counters.get(serial);
   if (mount === undefined) return null;
