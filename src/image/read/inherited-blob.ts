@@ -3,7 +3,7 @@ import type { BlobSource } from '../../blob/source.ts';
 import { readTocDigest } from '../../blob/toc.ts';
 import { idOfFile } from '../../rafs/blob-spec.ts';
 import type { BlobRow } from '../../rafs/bootstrap.ts';
-import { LocalfsSource } from '../../source/localfs.ts';
+import { openSource } from '../../source/open.ts';
 import { BlobFeature } from '../../wire/rafs/flags.ts';
 import type { ImageBlob } from '../model/blob.ts';
 import { ImageError } from '../model/error.ts';
@@ -78,7 +78,7 @@ export async function inheritBlobOfFile(
   blobs: BlobSource | null,
 ): Promise<ImageBlob> {
   if (!image.inlined) return inheritBlob(image, row, blobs);
-  const source = new LocalfsSource({ blob_file: image.path });
+  const source = openSource({ type: 'localfs', localfs: { blob_file: image.path } });
   try {
     return await inheritBlob(image, row, source);
   } finally {

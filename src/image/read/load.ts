@@ -9,7 +9,7 @@ import { BOOTSTRAP_BYTES_MAX, type Bootstrap } from '../../rafs/bootstrap.ts';
 import { ChunkDigests } from '../../rafs/chunk-digests.ts';
 import { ChunkAt, type Image, InodeAttr, SYMLINK_BYTES_MAX } from '../../rafs/image.ts';
 import { openBootstrap } from '../../rafs/open-bootstrap.ts';
-import { LocalfsSource } from '../../source/localfs.ts';
+import { openSource } from '../../source/open.ts';
 import { readU64 } from '../../wire/rafs/bytes.ts';
 import { ChunkRecordLayout, decodeChunk } from '../../wire/rafs/chunk.ts';
 import { RafsError } from '../../wire/rafs/error.ts';
@@ -119,7 +119,7 @@ function readFile(path: string): ArrayBuffer {
 }
 
 async function inlinedBootstrap(path: string): Promise<ArrayBuffer> {
-  const source = new LocalfsSource({ blob_file: resolve(path) });
+  const source = openSource({ type: 'localfs', localfs: { blob_file: resolve(path) } });
   try {
     const bytes = await extractBootstrap(source, basename(path), addonCodecs(addon));
     return new Uint8Array(bytes).buffer;

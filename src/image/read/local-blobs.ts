@@ -1,5 +1,6 @@
 import type { BlobSource } from '../../blob/source.ts';
-import { type LocalfsConfig, LocalfsSource } from '../../source/localfs.ts';
+import type { LocalfsConfig } from '../../source/localfs.ts';
+import { openSource } from '../../source/open.ts';
 
 /** Where an image's blobs are read from; the caller closes it. */
 export type { BlobSource };
@@ -8,5 +9,5 @@ export type { BlobSource };
  * Blobs in a directory, or as the `localfs` section of a configuration says. Throws SourceError when that says nothing.
  */
 export function localBlobs(place: string | LocalfsConfig): BlobSource {
-  return new LocalfsSource(typeof place === 'string' ? { dir: place } : place);
+  return openSource({ type: 'localfs', localfs: typeof place === 'string' ? { dir: place } : place });
 }
