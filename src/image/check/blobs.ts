@@ -2,6 +2,7 @@ import { type Chunk, IndexedChunks, RecordChunks } from '../../blob/chunk-table.
 import { decodeUnit, verifyChunk } from '../../blob/decode.ts';
 import { loadChunkInfo } from '../../blob/meta.ts';
 import { SourceError } from '../../blob/source.ts';
+import { ahead } from '../../lib/ahead.ts';
 import { blobSpec } from '../../rafs/blob-spec.ts';
 import { BlobError } from '../../wire/blob-error.ts';
 import type { ChunkInfoTable } from '../../wire/blob-meta.ts';
@@ -108,28 +109,22 @@ export class BlobChecker {
 
   /** v6: the chunk info lists every chunk, also those that no file of this image uses. */
   async #checkIndexed(blob: CheckedBlob, info: ChunkInfoTable): Promise<void> {
+    const known = this.#knownChunks(blob, info);
+    await this.#verifyAll(blob, unitsOf(known));
+  }
+
+  /** The chunks of the chunk info that the chunk table does not contradict, with the digests it has. */
+  *#knownChunks(blob: CheckedBlob, info: ChunkInfoTable): Generator<Chunk> {
     const { bootstrap, chunks } = this.#options;
     const { row, spec } = blob;
     const table = new IndexedChunks(spec, info, null);
-    const flights = new Flights();
-    let group: Chunk[] = [];
     for (let index = 0; index < info.count; index++) {
       const chunk = table.at(index)!;
       const at = chunks[row.index]!.get(index);
       const record = at === undefined ? null : decodeChunk(bootstrap.view, at);
       if (record !== null && !this.#compare(blob, chunk, record)) continue;
-      const known: Chunk = { ...chunk, digest: record?.digest ?? null };
-      if (group.length > 0 && (known.context < 0 || known.unit !== group[0]!.unit)) {
-        const whole = group;
-        group = [];
-        await flights.start(whole[0]!.unit.size + whole[0]!.unit.uncompressedSize, () =>
-          this.#verify(blob, whole),
-        );
-      }
-      group.push(known);
+      yield { ...chunk, digest: record?.digest ?? null };
     }
-    if (group.length > 0) await flights.start(0, () => this.#verify(blob, group));
-    await flights.landed();
   }
 
   /** Chunk info and chunk table describe the same chunk. */
@@ -158,13 +153,19 @@ export class BlobChecker {
     const table = new RecordChunks(spec);
     const unindexed = isUnindexed(spec);
     const records = [...chunks[row.index]!].sort((a, b) => this.#start(a[1]) - this.#start(b[1]));
-    const flights = new Flights();
-    for (const [i, [key, at]] of records.entries()) {
+    const located = records.values().map(([key, at], i) => {
       const record = decodeChunk(bootstrap.view, at);
-      const chunk = table.locate({ index: unindexed ? i : key, record });
-      await flights.start(chunk.unit.size + chunk.unit.uncompressedSize, () => this.#verify(blob, [chunk]));
-    }
-    await flights.landed();
+      return [table.locate({ index: unindexed ? i : key, record })];
+    });
+    await this.#verifyAll(blob, located);
+  }
+
+  /** Chunks of one unit together. */
+  async #verifyAll(blob: CheckedBlob, units: Iterable<readonly Chunk[]>): Promise<void> {
+    const verify = (chunks: readonly Chunk[]) => this.#verify(blob, chunks);
+    const sizeOf = ([chunk]: readonly Chunk[]) => chunk!.unit.size + chunk!.unit.uncompressedSize;
+    const limits = { countMax: IN_FLIGHT_MAX, sizeMax: IN_FLIGHT_BYTES_MAX, sizeOf };
+    for await (const _ of ahead(units, verify, limits));
   }
 
   #start(at: number): number {
@@ -216,34 +217,15 @@ export class BlobChecker {
   }
 }
 
-/** Work under way, bound in number and in bytes. */
-class Flights {
-  readonly #under = new Set<Promise<void>>();
-  #bytes = 0;
-  #failed: unknown = null;
-
-  /** Resolves when there is room for more. Rejects with what an earlier flight rejected with. */
-  async start(bytes: number, work: () => Promise<void>): Promise<void> {
-    this.#bytes += bytes;
-    const flight: Promise<void> = work()
-      .catch((error: unknown) => {
-        this.#failed ??= error;
-      })
-      .finally(() => {
-        this.#bytes -= bytes;
-        this.#under.delete(flight);
-      });
-    this.#under.add(flight);
-    while (this.#under.size >= IN_FLIGHT_MAX || (this.#bytes > IN_FLIGHT_BYTES_MAX && this.#under.size > 1))
-      await Promise.race(this.#under);
-    if (this.#failed !== null) {
-      await Promise.all(this.#under);
-      throw this.#failed;
+/** Neighbours that share a unit. */
+function* unitsOf(chunks: Iterable<Chunk>): Generator<Chunk[]> {
+  let group: Chunk[] = [];
+  for (const chunk of chunks) {
+    if (group.length > 0 && (chunk.context < 0 || chunk.unit !== group[0]!.unit)) {
+      yield group;
+      group = [];
     }
+    group.push(chunk);
   }
-
-  async landed(): Promise<void> {
-    await Promise.all(this.#under);
-    if (this.#failed !== null) throw this.#failed;
-  }
+  if (group.length > 0) yield group;
 }
