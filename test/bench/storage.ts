@@ -29,7 +29,7 @@ const MIB = 1 << 20;
 const FILES = 96;
 const HOT_BYTES = 64 * MIB;
 const COLD_AT_A_TIME = 64;
-const CACHED_DEPTH = 4;
+const CACHED_DEPTH = 32;
 const CACHED_BYTES = 4096;
 const KINDS = ['zstd', 'gzip-ref', 'encrypted'] as const;
 
