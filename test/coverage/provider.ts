@@ -1,10 +1,14 @@
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdirSync, rmSync } from 'node:fs';
+import { existsSync, mkdirSync, readdirSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { pathToFileURL } from 'node:url';
 import { takeCoverage } from 'node:v8';
 import type { CoverageProvider, CoverageProviderModule, TestSpecification, Vitest } from 'vitest/node';
+
+function remove(directory: string): void {
+  rmSync(directory, { recursive: true, force: true, maxRetries: 10, retryDelay: 100 });
+}
 
 /**
  * Vitest's coverage provider of `vitest run --coverage`. Node itself records what every process of the run executes,
@@ -23,8 +27,8 @@ class NodeCoverageProvider implements CoverageProvider {
     this.#vitest = vitest;
     const { root } = vitest.config;
     this.#work = join(root, `build/coverage/run-${process.pid}`);
-    // The workers have ended by then, so that no record comes late.
-    process.once('exit', () => rmSync(this.#work, { recursive: true, force: true }));
+    // The workers have ended by then; what else is still ending may leave a record late.
+    process.once('exit', () => remove(this.#work));
     // The workers of vitest inherit all this, and so does what they start.
     process.env.NODE_V8_COVERAGE = join(this.#work, 'records');
     // Functions from a compile cache have no block counters: all of one would count as executed once it is entered.
@@ -41,7 +45,12 @@ class NodeCoverageProvider implements CoverageProvider {
   }
 
   async clean(): Promise<void> {
-    rmSync(this.#work, { recursive: true, force: true });
+    // What runs that were killed left.
+    const place = join(this.#vitest.config.root, 'build/coverage');
+    for (const name of existsSync(place) ? readdirSync(place) : []) {
+      const pid = /^run-(\d+)$/.exec(name)?.[1];
+      if (pid && !existsSync(`/proc/${pid}`)) remove(join(place, name));
+    }
     mkdirSync(join(this.#work, 'records'), { recursive: true });
     const done = await this.#run('blanked.ts', [join(this.#work, 'blanked')]);
     if (!done) throw new Error('the sources cannot be blanked');

@@ -6,6 +6,7 @@ import { request as httpRequest, type IncomingHttpHeaders, type IncomingMessage 
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { stop } from '../../vm/process.ts';
 
 export interface Answer {
   readonly status: number;
@@ -66,8 +67,8 @@ export class Nydusd {
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
-    this.child.kill('SIGKILL');
-    await this.exit(5000);
+    // Asked to end, and killed only if it does not: a killed process leaves no record of what it executed.
+    await stop(this.child, 5000);
     rmSync(this.directory, { recursive: true, force: true });
   }
 }
