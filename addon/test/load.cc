@@ -45,6 +45,7 @@ struct Plan {
   uint16_t startIndex;
   uint64_t count;      // operations to complete
   bool openRelease;    // every template is an OPEN; its RELEASE follows and both are one operation
+  bool inOrder;        // one template after the other, instead of any
   bool scatterPages;   // reply pages in an order that no two are adjacent
   bool echo;           // ceiling: a thread of ours answers, without any work, instead of a back end
   std::vector<uint8_t> bytes;     // templates, one after the other
@@ -142,7 +143,7 @@ class Driver {
   void submitNext(uint32_t s) {
     const uint32_t n = uint32_t(plan_.lengths.size());
     random_ = random_ * 6364136223846793005ull + 1442695040888963407ull;
-    const uint32_t i = uint32_t((random_ >> 33) % n);
+    const uint32_t i = plan_.inOrder ? uint32_t(next_++ % n) : uint32_t((random_ >> 33) % n);
     started_[s] = nowNs();
     place(s, plan_.bytes.data() + offsets_[i], plan_.lengths[i]);
     submitted_++;
@@ -270,7 +271,7 @@ class Driver {
   Outcome& out_;
   uint8_t* base_ = nullptr;
   uint16_t avail_ = 0, used_ = 0;
-  uint64_t submitted_ = 0, unique_ = 0, random_ = 88172645463325252ull;
+  uint64_t submitted_ = 0, unique_ = 0, next_ = 0, random_ = 88172645463325252ull;
   uint32_t tableLength_ = 0;
   std::vector<uint32_t> offsets_;
   std::vector<uint64_t> started_;
@@ -297,6 +298,7 @@ Plan readPlan(const Napi::Object& o) {
   p.startIndex = uint16_t(number(o, "startIndex"));
   p.count = uint64_t(number(o, "count"));
   p.openRelease = number(o, "openRelease") != 0;
+  p.inOrder = number(o, "inOrder") != 0;
   p.scatterPages = number(o, "scatterPages") != 0;
   p.echo = number(o, "echo") != 0;
   const auto bytes = o.Get("templates").As<Napi::Uint8Array>();

@@ -41,6 +41,11 @@ export const UnitVerdict = { good: 0, wrongCrc: 1, wrongDigest: 2 } as const;
 /** Units of blobs: stored bytes into verified bytes in the cache file. */
 export interface UnitCalls {
   /**
+   * This thread yields to others that want its processor from now on, as pool threads that land units do by
+   * themselves: setpriority(2).
+   */
+  lowerPriority(): number;
+  /**
    * On one pool thread: decrypts `src`, decodes it to exactly dst.length bytes, verifies each piece and writes the
    * good ones that have a place to `fd` (-1: writes nothing), in no particular order. `done` gets 0 once everything is
    * written, and then `verdicts` has a UnitVerdict for each piece; -EBADMSG when the unit cannot be decrypted or

@@ -24,6 +24,8 @@ export interface Load {
   /** Writable bytes of every request, out header included. */
   readonly writable: number;
   readonly openRelease?: boolean;
+  /** One request after the other, instead of any. */
+  readonly inOrder?: boolean;
 }
 
 export interface LoadOptions {
@@ -75,6 +77,7 @@ export async function runLoad(
       startIndex,
       count: options.count,
       openRelease: what.openRelease === true,
+      inOrder: what.inOrder === true,
       scatterPages: true,
       echo: options.echo === true,
       ...pack(what.requests),

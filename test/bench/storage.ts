@@ -170,8 +170,16 @@ async function cachedRate(stand: Stand, load: Load, count: number): Promise<numb
   return (operations / elapsedNs) * 1e9;
 }
 
-/** Keeps so many reads of 1 MiB under way until all files of the three images were read once. Answers the seconds. */
-async function readCold(stand: Stand, work: string, round: string): Promise<number> {
+/**
+ * Keeps 64 reads of 1 MiB under way until all files of the three images were read once, and `beside` going meanwhile.
+ * Answers the seconds.
+ */
+async function readCold(
+  stand: Stand,
+  work: string,
+  round: string,
+  beside: (isReading: () => boolean) => Promise<void>,
+): Promise<number> {
   const files: bigint[] = [];
   for (const kind of KINDS) {
     const cache = join(work, `cache-${stand.name}-${round}-${kind}`);
@@ -181,21 +189,19 @@ async function readCold(stand: Stand, work: string, round: string): Promise<numb
   }
   // Kinds in turn, so that all are under way at a time.
   const order = Array.from({ length: files.length }, (_, i) => files[(i % 3) * FILES + Math.floor(i / 3)]!);
-  const begin = performance.now();
-  let next = 0;
-  const reader = async () => {
-    while (next < order.length) {
-      const bytes = await stand.client.read(order[next++]!, 0, MIB);
-      if (bytes.length !== MIB) throw new Error(`a cold read gave ${bytes.length} bytes`);
-    }
-  };
-  await Promise.all(Array.from({ length: COLD_AT_A_TIME }, reader));
-  const seconds = (performance.now() - begin) / 1000;
+  const requests = order.map((node) => readRequest(Op.read, node, 0n, 0, MIB));
+  const load = { requests, writable: 16 + MIB, inOrder: true };
+  let isReading = true;
+  const besides = beside(() => isReading);
+  const options = { depth: COLD_AT_A_TIME, count: order.length };
+  const { elapsedNs } = await runLoad(stand.memory, stand.rings[1]!, load, options);
+  isReading = false;
+  await besides;
   for (const kind of KINDS) {
     await call(stand.apisock, 'DELETE', `/api/v1/mount?mountpoint=/${round}-${kind}`);
     rmSync(join(work, `cache-${stand.name}-${round}-${kind}`), { recursive: true, force: true });
   }
-  return seconds;
+  return elapsedNs / 1e9;
 }
 
 interface Figures {
@@ -209,19 +215,18 @@ interface Figures {
 
 async function measure(stand: Stand, work: string, load: Load, round: number): Promise<Figures> {
   const alone = await cachedRate(stand, load, 100_000);
-  const asking = new Worker(new URL(import.meta.url), { workerData: { apisock: stand.apisock } });
-  const answered = new Promise<number[]>((done) => asking.once('message', done));
-  await readCold(stand, work, `api-${round}`);
-  asking.postMessage('stop');
-  const took = await answered;
-  let isReading = true;
+  let took: number[] = [];
+  await readCold(stand, work, `api-${round}`, async (isReading) => {
+    const asking = new Worker(new URL(import.meta.url), { workerData: { apisock: stand.apisock } });
+    const answered = new Promise<number[]>((done) => asking.once('message', done));
+    while (isReading()) await sleep(5);
+    asking.postMessage('stop');
+    took = await answered;
+  });
   const rates: number[] = [];
-  const loading = (async () => {
-    while (isReading) rates.push(await cachedRate(stand, load, Math.ceil(alone / 20)));
-  })();
-  const seconds = await readCold(stand, work, `cached-${round}`);
-  isReading = false;
-  await loading;
+  const seconds = await readCold(stand, work, `cached-${round}`, async (isReading) => {
+    while (isReading()) rates.push(await cachedRate(stand, load, Math.ceil(alone / 20)));
+  });
   return {
     apiMs: median(took),
     apiWorstMs: Math.max(...took),

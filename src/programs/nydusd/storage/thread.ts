@@ -8,6 +8,9 @@ import { addon } from '../../../native/index.ts';
 import { MountedBlobs } from './blobs.ts';
 import type { FromStorage, StorageCall, StorageCalls, ToStorage } from './messages.ts';
 
+// Guests whose data is there do not wait for those whose data is on its way.
+addon.lowerPriority();
+
 const port = parentPort!;
 const post = (message: FromStorage) => port.postMessage(message);
 
