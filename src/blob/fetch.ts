@@ -190,7 +190,12 @@ export class Fetcher implements CacheUser {
     for (const chunk of more) this.#add(chunk, priority);
     counters.chunksAmplified += more.length;
     const runs = planRuns([...chunks, ...more], Math.max(MERGE_BYTES_MIN, amplifyBytes));
-    for (const run of runs) void this.#using(() => this.#fly(run, priority));
+    for (const run of runs) {
+      // A flight reports its chunks itself; what it throws is a defect, and nobody must wait for it for ever.
+      this.#using(() => this.#fly(run, priority)).catch((error: unknown) => {
+        for (const { chunks: lost } of run.units) for (const chunk of lost) this.#fail(chunk, error);
+      });
+    }
   }
 
   async #fly(run: Run, priority: Priority): Promise<void> {

@@ -6,6 +6,8 @@ import { SystemError } from './system-error.ts';
 interface Libc {
   getrlimit(resource: number, limits: BigUint64Array): number;
   setrlimit(resource: number, limits: BigUint64Array): number;
+  alarm(seconds: number): number;
+  _exit(status: number): void;
   fcntl(fd: number, command: number, type: 'int', value: number): number;
   fallocate(fd: number, mode: number, offset: number, length: number): number;
   errno(): number;
@@ -21,6 +23,8 @@ function libc(): Libc {
   loaded = {
     getrlimit: declare('int getrlimit(int resource, uint64_t *limits)'),
     setrlimit: declare('int setrlimit(int resource, const uint64_t *limits)'),
+    alarm: declare('uint alarm(uint seconds)'),
+    _exit: declare('void _exit(int status)'),
     fallocate: declare('int fallocate(int fd, int mode, int64_t offset, int64_t length)'),
     fcntl: declare('int fcntl(int fd, int command, ...)'),
     errno: () => koffi.errno(),
@@ -70,4 +74,14 @@ const FALLOC_FL_PUNCH_HOLE = 2;
 export function punchHole(fd: number, offset: number, length: number): void {
   const mode = FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE;
   check(libc().fallocate(fd, mode, offset, length), 'fallocate');
+}
+
+/** Ends the process at once: nothing is waited for, no thread that hangs in a system call either. _exit(2). */
+export function exitNow(status: number): void {
+  libc()._exit(status);
+}
+
+/** Has the kernel end the process if it is still there after so many seconds. alarm(2). */
+export function killAfter(seconds: number): void {
+  libc().alarm(seconds);
 }

@@ -28,6 +28,8 @@ const VERSION = {
 const COMPILE_CACHE_DELAY_MS = 1000;
 /** A shutdown that hangs must not keep the process: whoever sent SIGTERM is waiting. */
 const SHUTDOWN_TIMEOUT_MS = 1500;
+/** How long Node's own end may take after that, in whole seconds. */
+const EXIT_TIMEOUT_S = 1;
 
 /** Runs until SIGTERM, SIGINT, the API's exit or a failure; answers the exit code. Throws when it cannot start. */
 export async function runNydusd(options: NydusdOptions): Promise<number> {
@@ -92,8 +94,19 @@ export async function runNydusd(options: NydusdOptions): Promise<number> {
   }
   const code = await end.promise;
   life.step('Exit');
-  await shutDown(server, options.apisock, dataPlane, log);
+  const isDone = await shutDown(server, options.apisock, dataPlane, log);
+  await leave(code, isDone);
   return code;
+}
+
+/**
+ * Node waits for all pool threads when it exits, and one may hang in a system call for ever (a back end on a dead
+ * network file system): whoever sent SIGTERM is waiting.
+ */
+async function leave(code: number, isDone: boolean): Promise<void> {
+  const { exitNow, killAfter } = await import('../../native/libc.ts');
+  if (!isDone) exitNow(code);
+  killAfter(EXIT_TIMEOUT_S);
 }
 
 async function listenApi(
@@ -113,18 +126,22 @@ async function listenApi(
   }
 }
 
+/** Answers whether all has ended, or something that hangs was left behind. */
 async function shutDown(
   server: ApiServer | null,
   apisock: string | null,
   dataPlane: DataPlane | null,
   log: Log,
-): Promise<void> {
-  const timeout = new Promise<void>((resolve) => setTimeout(resolve, SHUTDOWN_TIMEOUT_MS).unref());
+): Promise<boolean> {
+  const { promise: timeout, resolve: giveUp } = Promise.withResolvers<false>();
+  setTimeout(() => giveUp(false), SHUTDOWN_TIMEOUT_MS).unref();
   // Closing unlinks the socket; answers on their way are finished.
   server?.close();
   server?.closeIdleConnections();
-  await Promise.race([dataPlane?.stop(), timeout]).catch((error) => {
+  const stopped = dataPlane?.stop().then(() => true) ?? true;
+  const isDone = await Promise.race([stopped, timeout]).catch((error) => {
     log.error({ cause: String(error) }, 'shutdown');
+    return true;
   });
   server?.closeAllConnections();
   if (apisock !== null && server !== null) {
@@ -136,4 +153,5 @@ async function shutDown(
   }
   log.info({}, 'ended');
   log.flush();
+  return isDone;
 }
