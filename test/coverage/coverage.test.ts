@@ -10,7 +10,7 @@ import { percentText, shortfalls } from './last.ts';
 import { readRecords } from './records.ts';
 
 const EXECUTED = 'src/lib/u64.ts';
-const NOT_LOADED = 'src/lib/semaphore.ts';
+const NOT_LOADED = 'src/lib/gate.ts';
 
 let directory: string;
 const place = (name: string): string => join(directory, name);

@@ -31,8 +31,8 @@ export const canaries: Readonly<Record<string, Canary>> = {
   },
   fuse: {
     file: 'src/fuse/server.ts',
-    check: 'result > this.room',
-    instead: 'result > this.room + 104',
+    check: 'result > request.room',
+    instead: 'result > request.room + 104',
     says: /fuse: seed 7, iteration \d+: Error: a reply of \d+ bytes into \d+/,
   },
   gzip: {
