@@ -1,6 +1,7 @@
 // landUnit: the stored bytes of one unit of a blob become verified bytes in the cache file, all on one pool thread.
 #include <openssl/evp.h>
 #include <sys/resource.h>
+#include <unistd.h>
 
 #include <climits>
 
@@ -24,16 +25,28 @@ enum DigestKind : uint32_t { kNoDigest, kSha256, kBlake3, kDigestKinds };
 // What a piece comes to; a failed write is its -errno instead.
 constexpr int32_t kGood = 0, kWrongCrc = 1, kWrongDigest = 2;
 
-// How much less of a processor than others, if these want it, the threads get that bring chunks: a guest that waits for one
-// leaves room to guests whose data is there. 5 is a third.
+// How much less of a processor the threads that bring chunks get, if others want it: a guest that waits for one leaves
+// room to guests whose data is there. 5 is a third.
 constexpr int kNice = 5;
 
-// For the life of the thread; on Linux `who` 0 is the calling thread. Lowering needs no privilege and cannot fail.
-void lowerPriority() {
-  thread_local bool isLow = false;
-  if (!isLow) setpriority(PRIO_PROCESS, 0, kNice);
-  isLow = true;
-}
+// Lowers the priority of the calling thread while it lives (on Linux `who` 0 is that thread). A pool thread does other
+// work, too, so where its priority cannot be raised again, without privilege, it stays as it is.
+class Lowered {
+ public:
+  Lowered() : before_(getpriority(PRIO_PROCESS, 0)) {
+    static const bool canRaise = geteuid() == 0;
+    if (canRaise) isLow_ = setpriority(PRIO_PROCESS, 0, before_ + kNice) == 0;
+  }
+  ~Lowered() {
+    if (isLow_) setpriority(PRIO_PROCESS, 0, before_);
+  }
+  Lowered(const Lowered&) = delete;
+  Lowered& operator=(const Lowered&) = delete;
+
+ private:
+  const int before_;
+  bool isLow_ = false;
+};
 
 // A part of the target to be verified and kept.
 struct Piece {
@@ -78,7 +91,7 @@ struct Landing : PoolTask {
   int32_t* verdicts = nullptr;
 
   int64_t execute() {
-    lowerPriority();
+    const Lowered lowered;
     const int64_t failure = isEncrypted ? decrypted() : decoded(src, srcLength);
     if (failure != 0) return failure;
     for (size_t i = 0; i < pieces.size(); i++) verdicts[i] = landed(pieces[i]);
@@ -227,7 +240,7 @@ napi_value LandUnit(napi_env env, napi_callback_info info) {
 }
 
 napi_value LowerPriority(napi_env env, napi_callback_info) {
-  lowerPriority();
+  setpriority(PRIO_PROCESS, 0, getpriority(PRIO_PROCESS, 0) + kNice);
   return number(env, 0);
 }
 

@@ -1,9 +1,9 @@
-import { closeSync, constants, fstatSync, ftruncateSync, openSync, read, write } from 'node:fs';
+import { closeSync, constants, fstatSync, ftruncateSync, openSync, read } from 'node:fs';
 import { promisify } from 'node:util';
+import { writeAll } from '../lib/file/write.ts';
 import { BlobError } from '../wire/blob-error.ts';
 
 const readFd = promisify(read);
-const writeFd = promisify(write);
 
 /** A sparse file of a blob's bytes. Reads and writes run on pool threads. */
 export class CacheFile {
@@ -49,12 +49,8 @@ export class CacheFile {
   }
 
   /** Writes all of `bytes`; rejects with the file's error (ENOSPC). */
-  async write(offset: number, bytes: Uint8Array): Promise<void> {
-    let done = 0;
-    while (done < bytes.length) {
-      const { bytesWritten } = await writeFd(this.fd, bytes, done, bytes.length - done, offset + done);
-      done += bytesWritten;
-    }
+  write(offset: number, bytes: Uint8Array): Promise<void> {
+    return writeAll(this.fd, bytes, offset);
   }
 
   close(): void {

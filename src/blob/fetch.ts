@@ -1,4 +1,4 @@
-import { type Patience, within } from '../lib/deadline.ts';
+import { PATIENT, type Patience, within } from '../lib/deadline.ts';
 import type { Gate } from '../lib/gate.ts';
 import type { ByteLru } from '../lib/lru.ts';
 import { BlobError } from '../wire/blob-error.ts';
@@ -10,7 +10,7 @@ import { Flight } from './flight.ts';
 import { type Landed, type LandParts, landUnit } from './land.ts';
 import type { CacheUser, OpenCache } from './open-cache.ts';
 import { planRuns, type Run } from './plan.ts';
-import { type Priority, priorities, type ReadOptions } from './source.ts';
+import { isMoreUrgent, type Priority, priorities, type ReadOptions } from './source.ts';
 import type { ChunkRef } from './view.ts';
 
 /** A read is merged up to this many bytes even where amplification is off. */
@@ -94,7 +94,7 @@ export class Fetcher implements CacheUser {
     const all = Promise.all(chunks.map((chunk) => this.#want(chunk, options.priority)));
     const outcomes = await within(all, options, (why) => this.#late(why));
     if (this.#parts.ready && outcomes.every((outcome) => outcome === null)) return null;
-    return Promise.all(outcomes.map((bytes, i) => bytes ?? this.#readBack(chunks[i]!)));
+    return Promise.all(outcomes.map((bytes, i) => bytes ?? this.#readBack(chunks[i]!, options.priority)));
   }
 
   /**
@@ -145,12 +145,12 @@ export class Fetcher implements CacheUser {
     const added = this.#add(chunk, priority);
     this.#queue.push(added);
     // Requests of the same turn of the event loop are planned together.
-    if (this.#queue.length === 1) queueMicrotask(() => void this.#using(() => this.#flush()));
+    if (this.#queue.length === 1) queueMicrotask(() => this.#flush());
     return added.outcome;
   }
 
   #promote(pending: Pending, priority: Priority): void {
-    if (priorities.indexOf(priority) >= priorities.indexOf(pending.priority)) return;
+    if (!isMoreUrgent(priority, pending.priority)) return;
     pending.priority = priority;
     pending.flight?.promote(priority);
   }
@@ -163,24 +163,32 @@ export class Fetcher implements CacheUser {
     return pending;
   }
 
-  async #flush(): Promise<void> {
+  /** Each priority by itself: demand does not wait for the look at what is read ahead. */
+  #flush(): void {
     const queue = this.#queue;
     this.#queue = [];
+    for (const priority of priorities) {
+      const asked = queue.filter((one) => one.priority === priority);
+      if (asked.length > 0) void this.#using(() => this.#gather(asked));
+    }
+  }
+
+  async #gather(asked: readonly Pending[]): Promise<void> {
     const missing: Pending[] = [];
     try {
       await Promise.all(
-        queue.map(async (pending) => {
-          if (!(await this.#recover(pending.chunk))) missing.push(pending);
+        asked.map(async (pending) => {
+          if (!(await this.#recover(pending))) missing.push(pending);
         }),
       );
-      // The daemon may have let the blob go while its cache was read.
+      // The daemon may have let the blob go while its cache was read; somebody more urgent may have come.
       const wanted = missing.filter(({ chunk }) => this.#pending.has(chunk.key));
       for (const priority of priorities) {
         const chunks = wanted.filter((one) => one.priority === priority).map(({ chunk }) => chunk);
         if (chunks.length > 0) this.#launch(chunks, priority);
       }
     } catch (error) {
-      for (const { chunk } of queue) this.#fail(chunk, error);
+      for (const { chunk } of asked) this.#fail(chunk, error);
     }
   }
 
@@ -232,25 +240,25 @@ export class Fetcher implements CacheUser {
   }
 
   /** Settles the chunk from the cache if it is there: this or another process may have written it. */
-  async #recover(chunk: Chunk): Promise<boolean> {
+  async #recover({ chunk, priority }: Pending): Promise<boolean> {
     const { cache, ready, validate } = this.#parts;
     if (!cache) return false;
     const { map } = cache;
     // Without a map the cached bytes are tried, and believed if their digest is right.
-    if (map && !map.has(chunk.index)) return false;
+    if (map && !cache.has(chunk.index)) return false;
     if (ready && map && !validate) {
       this.#succeed(chunk, null, true);
       return true;
     }
-    const bytes = await this.#readVerified(chunk);
+    const bytes = await this.#readVerified(chunk, priority);
     if (bytes) this.#succeed(chunk, ready ? null : bytes, true);
     return bytes !== null;
   }
 
   /** The chunk's bytes out of the cache file, or null if they are not what they should be. */
-  async #readVerified(chunk: Chunk): Promise<Uint8Array | null> {
+  async #readVerified(chunk: Chunk, priority: Priority): Promise<Uint8Array | null> {
     try {
-      return await this.#readBack(chunk);
+      return await this.#readBack(chunk, priority);
     } catch (error) {
       // Without a map the first look at a chunk finds a hole: nothing is wrong.
       if (this.#parts.cache?.map) this.#reportCorrupt(chunk, error);
@@ -266,10 +274,10 @@ export class Fetcher implements CacheUser {
   }
 
   /** Reads the chunk out of the cache file and verifies it. */
-  #readBack(chunk: Chunk): Promise<Uint8Array> {
+  #readBack(chunk: Chunk, priority: Priority): Promise<Uint8Array> {
     return this.#using(async () => {
       const { cache, stored, spec, landings } = this.#parts;
-      const leave = await landings.demand.enter(PATIENT, (why) => this.#late(why));
+      const leave = await landings[priority].enter(PATIENT, (why) => this.#late(why));
       try {
         const place = stored ? chunk.unit.start : chunk.uncompressedOffset;
         const size = stored ? chunk.unit.size : chunk.uncompressedSize;
@@ -291,7 +299,7 @@ export class Fetcher implements CacheUser {
     const { ready, cache, validate } = this.#parts;
     if (this.#pending.has(chunk.key) || (validate && chunk.digest === null)) return false;
     if (ready && isReady(ready, chunk.index)) return false;
-    return !cache?.map?.has(chunk.index);
+    return !cache?.has(chunk.index);
   }
 
   /** The error of the file when the cache cannot take the bytes (disk full): the request is answered all the same. */
@@ -319,7 +327,7 @@ export class Fetcher implements CacheUser {
 
   #markOnDisk(chunk: Chunk): void {
     try {
-      this.#parts.cache?.map?.set(chunk.index);
+      this.#parts.cache?.mark(chunk.index);
     } catch (error) {
       this.#reportWriteError(error as Error);
     }
@@ -356,8 +364,6 @@ export class Fetcher implements CacheUser {
     return `${this.#parts.handle}:${chunk.key}`;
   }
 }
-
-const PATIENT: Patience = { deadlineMs: Number.POSITIVE_INFINITY, signal: null };
 
 /** The chunk as uncompressed caches have it: bytes in clear, a unit of its own. */
 function plainUnit({ uncompressedSize }: Chunk): Chunk['unit'] {

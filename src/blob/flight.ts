@@ -1,8 +1,9 @@
+import { PATIENT } from '../lib/deadline.ts';
 import type { Gate } from '../lib/gate.ts';
 import type { Chunk } from './chunk-table.ts';
 import { type Landed, type LandingFile, type LandParts, landUnit } from './land.ts';
 import type { PlannedUnit, Run } from './plan.ts';
-import { type Priority, priorities, type ReadOptions } from './source.ts';
+import { isMoreUrgent, type Priority, type ReadOptions } from './source.ts';
 
 /** What flights of one blob have in common. */
 interface FlightParts extends LandParts {
@@ -18,8 +19,7 @@ interface FlightParts extends LandParts {
   readonly onFailed: (chunk: Chunk, error: unknown) => void;
 }
 
-const PATIENT = { deadlineMs: Number.POSITIVE_INFINITY, signal: null };
-const never = () => new Error('a wait without an end has ended');
+const interrupted = () => new Error('the wait for a place was given up for a better one');
 
 /**
  * One read of a back end and what becomes of its units, each as soon as its bytes are there: who waits for the first
@@ -33,6 +33,8 @@ export class Flight {
   #priority: Priority;
   /** The present try of the read. */
   #attempt = new AbortController();
+  /** Ends the waits of units for their landing, which then wait with the present priority. */
+  #landingWaits = new AbortController();
   #isStarted = false;
   #isCancelled = false;
   /** The read has failed: what a back end that was left behind tells later is not listened to. */
@@ -47,11 +49,14 @@ export class Flight {
     this.#deadlineMs = deadlineMs;
   }
 
-  /** Somebody who is more urgent waits for it now: if it waits for its turn still, it does so in the faster lane. */
+  /** Somebody who is more urgent waits for it now: where it waits for its turn, it does so in the faster lane. */
   promote(priority: Priority): void {
-    if (this.#isStarted || priorities.indexOf(priority) >= priorities.indexOf(this.#priority)) return;
+    if (!isMoreUrgent(priority, this.#priority)) return;
     this.#priority = priority;
-    this.#attempt.abort();
+    if (!this.#isStarted) this.#attempt.abort();
+    const waits = this.#landingWaits;
+    this.#landingWaits = new AbortController();
+    waits.abort();
   }
 
   /** Nobody waits for it any more. What has been read lands still. */
@@ -110,8 +115,8 @@ export class Flight {
   }
 
   async #landOne({ unit, chunks }: PlannedUnit, stored: Uint8Array): Promise<void> {
-    const { file, keepStored, landings, onLanded, onFailed } = this.#parts;
-    const leave = await landings[this.#priority].enter(PATIENT, never);
+    const { file, keepStored, onLanded, onFailed } = this.#parts;
+    const leave = await this.#landingPlace();
     try {
       const landed = await landUnit(this.#parts, unit, chunks, stored, file);
       const isAnyGood = landed.some(({ error }) => error === null);
@@ -121,6 +126,17 @@ export class Flight {
       for (const chunk of chunks) onFailed(chunk, error);
     } finally {
       leave();
+    }
+  }
+
+  async #landingPlace(): Promise<() => void> {
+    for (;;) {
+      const { signal } = this.#landingWaits;
+      try {
+        return await this.#parts.landings[this.#priority].enter({ ...PATIENT, signal }, interrupted);
+      } catch (error) {
+        if (!signal.aborted) throw error;
+      }
     }
   }
 }

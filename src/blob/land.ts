@@ -1,5 +1,5 @@
 /** Stored bytes of a unit become verified chunks in the cache: one job on a pool thread. */
-import { getSystemErrorName } from 'node:util';
+import { errnoName } from '../lib/errno.ts';
 import { UnitVerdict } from '../native/unit.ts';
 import { BlobError } from '../wire/blob-error.ts';
 import { type BlobSpec, isLegacyStargz } from '../wire/rafs/blob-spec.ts';
@@ -87,5 +87,5 @@ function explain({ spec, codecs, validate }: LandParts, chunk: Chunk, bytes: Uin
 }
 
 function failedWrite(file: LandingFile, result: number): Error {
-  return new Error(`${getSystemErrorName(result)}: cannot write ${file?.path}`);
+  return new Error(`${errnoName(result)}: cannot write ${file?.path}`);
 }

@@ -2,7 +2,7 @@
  * How many calls a back end gets at a time. Each place has lanes of its own, one for each priority: a back end that
  * hangs fills its own lanes and no other's, and a guest's read never waits for one that nobody asked for.
  */
-import { type Patience, within } from '../lib/deadline.ts';
+import { gaveUp, within } from '../lib/deadline.ts';
 import { Gate } from '../lib/gate.ts';
 import {
   type BlobSource,
@@ -20,6 +20,13 @@ export const LANE_LIMITS: LaneLimits = { demand: 8, readahead: 4, prefetch: 4 };
 
 type Gates = Readonly<Record<Priority, Gate>>;
 
+/** A place, kept while a source leads to it or a call has not come back: calls that hang go on counting. */
+interface Place {
+  readonly gates: Gates;
+  sources: number;
+  calls: number;
+}
+
 /** A gate for each priority. */
 export function gatesOf(limits: LaneLimits): Gates {
   const [demand, readahead, prefetch] = priorities.map((priority) => new Gate(limits[priority]));
@@ -29,7 +36,7 @@ export function gatesOf(limits: LaneLimits): Gates {
 /** The lanes of all places that somebody uses. */
 export class Lanes {
   readonly #limits: LaneLimits;
-  readonly #places = new Map<string, { gates: Gates; users: number }>();
+  readonly #places = new Map<string, Place>();
 
   constructor(limits: LaneLimits = LANE_LIMITS) {
     this.#limits = limits;
@@ -37,19 +44,13 @@ export class Lanes {
 
   /** The source behind the lanes of its place. Its `close` gives the lanes back and leaves the source open. */
   lead(source: BlobSource): BlobSource {
-    let place = this.#places.get(source.place);
-    if (place === undefined) {
-      place = { gates: gatesOf(this.#limits), users: 0 };
-      this.#places.set(source.place, place);
-    }
-    place.users++;
-    const { gates } = place;
-    return new LaneSource(source, gates, () => this.#leave(source.place));
-  }
-
-  #leave(name: string): void {
-    const place = this.#places.get(name);
-    if (place !== undefined && --place.users === 0) this.#places.delete(name);
+    const name = source.place;
+    const place = this.#places.get(name) ?? { gates: gatesOf(this.#limits), sources: 0, calls: 0 };
+    this.#places.set(name, place);
+    place.sources++;
+    return new LaneSource(source, place, () => {
+      if (place.sources === 0 && place.calls === 0) this.#places.delete(name);
+    });
   }
 }
 
@@ -61,15 +62,16 @@ class LaneSource implements BlobSource {
   readonly kind: string;
   readonly place: string;
   readonly #inner: BlobSource;
-  readonly #gates: Gates;
-  readonly #onClose: () => void;
+  readonly #lanes: Place;
+  readonly #onIdle: () => void;
 
-  constructor(inner: BlobSource, gates: Gates, onClose: () => void) {
+  /** `onIdle` is told whenever a call came back or the source was closed. */
+  constructor(inner: BlobSource, lanes: Place, onIdle: () => void) {
     this.kind = inner.kind;
     this.place = inner.place;
     this.#inner = inner;
-    this.#gates = gates;
-    this.#onClose = onClose;
+    this.#lanes = lanes;
+    this.#onIdle = onIdle;
   }
 
   size(objectId: string, options: ReadOptions = UNHURRIED): Promise<number> {
@@ -86,14 +88,26 @@ class LaneSource implements BlobSource {
   }
 
   async close(): Promise<void> {
-    this.#onClose();
+    this.#lanes.sources--;
+    this.#onIdle();
   }
 
   async #run<T>(objectId: string, options: ReadOptions, call: () => Promise<T>): Promise<T> {
     const error = impatient(`blob ${objectId}: ${this.place}`);
-    const patience: Patience = options;
-    const leave = await this.#gates[options.priority].enter(patience, error);
+    const leave = await this.#lanes.gates[options.priority].enter(options, error);
+    // Who gave up at the very moment must not be told that it began.
+    const why = gaveUp(options);
+    if (why !== null) {
+      leave();
+      throw error(why);
+    }
     options.onStart?.();
-    return within(call().finally(leave), patience, error);
+    this.#lanes.calls++;
+    const called = call().finally(() => {
+      leave();
+      this.#lanes.calls--;
+      this.#onIdle();
+    });
+    return within(called, options, error);
   }
 }

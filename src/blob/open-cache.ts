@@ -55,6 +55,8 @@ export class OpenCache {
   readonly map: ChunkMapFile | null;
   readonly #evictions: EvictionCount;
   readonly #users = new Set<CacheUser>();
+  /** Chunks whose bytes were found wrong and have not been written anew. */
+  readonly #distrusted = new Set<number>();
 
   constructor(file: CacheFile, map: ChunkMapFile | null, evictions: EvictionCount) {
     this.file = file;
@@ -70,17 +72,29 @@ export class OpenCache {
     this.#users.delete(user);
   }
 
+  /** Whether the map on disk says that the chunk is here, and nobody has found otherwise. False without a map. */
+  has(index: number): boolean {
+    return this.map !== null && !this.#distrusted.has(index) && this.map.has(index);
+  }
+
+  /** The chunk's data was written. Throws the file's error where that cannot be noted. */
+  mark(index: number): void {
+    this.#distrusted.delete(index);
+    this.map?.set(index);
+  }
+
   /**
    * The cached bytes of a chunk are not what they should be: nobody serves them any more, and the next reader fetches
-   * anew. A map on a full or broken disk may keep its bit; whoever looks at the bytes finds the same.
+   * anew, also where a full or broken disk keeps the bit.
    */
   distrust(index: number): void {
+    this.#distrusted.add(index);
     for (const { ready } of this.#users) if (ready !== null) clearReady(ready, index);
     this.#evictions.raise();
     try {
       this.map?.clear(index);
     } catch {
-      // See above.
+      // Remembered above; the next process verifies or finds the same.
     }
   }
 

@@ -5,6 +5,11 @@ import type { Patience } from '../lib/deadline.ts';
 export const priorities = ['demand', 'readahead', 'prefetch'] as const;
 export type Priority = (typeof priorities)[number];
 
+/** Whether who waits with priority `a` comes before who waits with `b`. */
+export function isMoreUrgent(a: Priority, b: Priority): boolean {
+  return priorities.indexOf(a) < priorities.indexOf(b);
+}
+
 /** How much a read matters, and how long. */
 export interface ReadOptions extends Patience {
   readonly priority: Priority;

@@ -122,6 +122,7 @@ export class BlobStore {
     const entry = key === undefined ? undefined : this.#entries.get(key);
     if (key === undefined || !entry) return;
     const led = entry.led.get(source)?.pop();
+    if (entry.led.get(source)?.length === 0) entry.led.delete(source);
     const removeSource = async () => {
       if (led === undefined) return;
       entry.sources.remove(led);
@@ -168,7 +169,7 @@ export class BlobStore {
     const cache = this.#openCache(spec, config);
     const bytesOnly = cache === null || config.compressed || isUnindexed(spec);
     const ready = bytesOnly ? null : new SharedArrayBuffer(chunkMapBytes(spec.chunkCount));
-    if (ready && cache?.map && !validate) cache.map.load(new Uint8Array(ready));
+    if (ready && cache?.map && !validate) this.#load(cache, cache.map, new Uint8Array(ready));
     const counters = new CacheCounters();
     const backend = new BackendCounters(source.kind);
     const fetcher = new Fetcher({
@@ -245,6 +246,16 @@ export class BlobStore {
       return cache;
     } catch (error) {
       file.close();
+      throw error;
+    }
+  }
+
+  /** A map that cannot be read fails the mount, which then holds no cache. */
+  #load(cache: OpenCache, map: ChunkMapFile, into: Uint8Array): void {
+    try {
+      map.load(into);
+    } catch (error) {
+      this.#closeCache(cache);
       throw error;
     }
   }

@@ -1,13 +1,13 @@
 import { readSync } from 'node:fs';
+import { isReady } from '../blob/chunk-map.ts';
 import type { BlobView, ChunkFetcher, ChunkRef } from '../blob/view.ts';
+import type { Resume } from '../fuse/filesystem.ts';
 import { Errno } from '../lib/errno.ts';
 import type { Bootstrap } from '../rafs/bootstrap.ts';
 import { ChunkAt, type Image } from '../rafs/image.ts';
 import { decodeChunk } from '../wire/rafs/chunk.ts';
 
 const { EIO } = Errno;
-
-type Resume = (result: number, bytes?: Uint8Array) => void;
 
 /**
  * A part of the range that comes from one chunk; `chunk` is its place in the blob's list, or -1 when no fetch is
@@ -98,7 +98,7 @@ export class ChunkMiss {
   #isReady(at: ChunkAt): boolean {
     const { delivery, ready } = this.#blobs[at.blob]!;
     if (delivery === 'bytes') return false;
-    return ready === null || (new Uint8Array(ready)[at.index >> 3]! & (0x80 >> (at.index & 7))) !== 0;
+    return ready === null || isReady(new Uint8Array(ready), at.index);
   }
 
   #want(wanted: Map<number, Wanted>, at: ChunkAt): number {

@@ -6,6 +6,9 @@ export interface Patience {
   readonly signal: AbortSignal | null;
 }
 
+/** Waits for ever: for what cannot fail to come. */
+export const PATIENT: Patience = { deadlineMs: Number.POSITIVE_INFINITY, signal: null };
+
 /** Why a wait ended without a result. */
 export type GaveUp = 'deadline' | 'signal';
 

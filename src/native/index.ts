@@ -5,7 +5,7 @@
 import type { Addon } from './addon.ts';
 import { loadAddon } from './load.ts';
 
-export { check, SystemError } from './system-error.ts';
+export { checkSyscall, SystemError } from './system-error.ts';
 
 /** The addon of this thread. */
 export const addon: Addon = loadAddon();

@@ -32,7 +32,7 @@ function libc(): Libc {
   return loaded;
 }
 
-function check(result: number, syscall: string): void {
+function checkErrno(result: number, syscall: string): void {
   if (result < 0) throw new SystemError(-libc().errno(), syscall);
 }
 
@@ -47,7 +47,7 @@ interface OpenFilesLimit {
 /** Raises the soft limit to `wanted`, and the hard one if allowed; never lowers. Answers what holds now. */
 export function raiseOpenFilesLimit(wanted: number): OpenFilesLimit {
   const limits = new BigUint64Array(2);
-  check(libc().getrlimit(RLIMIT_NOFILE, limits), 'getrlimit');
+  checkErrno(libc().getrlimit(RLIMIT_NOFILE, limits), 'getrlimit');
   const [soft, hard] = [limits[0]!, limits[1]!];
   const target = BigInt(wanted);
   if (soft >= target) return { soft: Number(soft), hard: Number(hard) };
@@ -56,7 +56,7 @@ export function raiseOpenFilesLimit(wanted: number): OpenFilesLimit {
     return libc().setrlimit(RLIMIT_NOFILE, limits);
   };
   // Beyond the hard limit only a privileged process comes; any other gets as far as that limit.
-  if (target <= hard || set(target) < 0) check(set(hard), 'setrlimit');
+  if (target <= hard || set(target) < 0) checkErrno(set(hard), 'setrlimit');
   return { soft: Number(limits[0]), hard: Number(limits[1]) };
 }
 
@@ -73,7 +73,7 @@ const FALLOC_FL_PUNCH_HOLE = 2;
 /** Gives the blocks of a part of a file back; it reads as zeros then. fallocate(2). */
 export function punchHole(fd: number, offset: number, length: number): void {
   const mode = FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE;
-  check(libc().fallocate(fd, mode, offset, length), 'fallocate');
+  checkErrno(libc().fallocate(fd, mode, offset, length), 'fallocate');
 }
 
 /** Ends the process at once: nothing is waited for, no thread that hangs in a system call either. _exit(2). */

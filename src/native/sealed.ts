@@ -4,7 +4,7 @@
  */
 import type { DescriptorCalls } from './descriptor.ts';
 import type { MappingCalls } from './mapping.ts';
-import { check, SystemError } from './system-error.ts';
+import { checkSyscall, SystemError } from './system-error.ts';
 
 /** The addon's part in it. */
 type SealedAddon = MappingCalls & Pick<DescriptorCalls, 'closeFd'>;
@@ -20,7 +20,7 @@ export async function seal(
   size: number,
   fill: (into: Uint8Array) => void | Promise<void>,
 ): Promise<number> {
-  const fd = check(addon.memfdCreate(name, size), 'memfd_create');
+  const fd = checkSyscall(addon.memfdCreate(name, size), 'memfd_create');
   try {
     const memory = mapped(addon.map(fd, 0, size, true));
     try {
@@ -29,7 +29,7 @@ export async function seal(
       // A writable mapping would make the kernel refuse the seal.
       addon.unmap(memory);
     }
-    check(addon.memfdSeal(fd), 'sealing a memfd');
+    checkSyscall(addon.memfdSeal(fd), 'sealing a memfd');
   } catch (error) {
     addon.closeFd(fd);
     throw error;

@@ -16,7 +16,7 @@ export class SystemError extends Error {
 }
 
 /** Passes on a result ≥ 0; a negative one (-errno) becomes a SystemError of `syscall`. */
-export function check(result: number, syscall: string): number {
+export function checkSyscall(result: number, syscall: string): number {
   if (result < 0) throw new SystemError(result, syscall);
   return result;
 }

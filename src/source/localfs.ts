@@ -1,6 +1,6 @@
 import { constants, openSync } from 'node:fs';
 import { type FileHandle, open, stat } from 'node:fs/promises';
-import { join } from 'node:path';
+import { join, resolve } from 'node:path';
 import { type BlobSource, impatient, type ReadOptions, SourceError, UNHURRIED } from '../blob/source.ts';
 import { gaveUp } from '../lib/deadline.ts';
 
@@ -28,7 +28,7 @@ export class LocalfsSource implements BlobSource {
       throw new SourceError('SOURCE_IO', 'backend localfs: one of `dir` and `blob_file` must be given');
     }
     this.#config = config;
-    this.place = `localfs ${config.blob_file || config.dir}`;
+    this.place = `localfs ${resolve(config.blob_file || config.dir!)}`;
   }
 
   async size(objectId: string, options: ReadOptions = UNHURRIED): Promise<number> {

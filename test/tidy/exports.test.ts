@@ -21,7 +21,7 @@ const ONLY_FOR_TESTS: Record<string, string> = {
   'src/image/unpack/unpack.ts#UnpackOptions': 'tests unpack with options of their own',
   'src/image/unpack/unpack.ts#UnpackProgress': 'tests look at the progress that is told',
   'src/imagefs/filesystem.ts#RafsOptions': 'tests open file systems with options of their own',
-  'src/native/index.ts#check': 'tests call the addon as the product does',
+  'src/native/index.ts#checkSyscall': 'tests call the addon as the product does',
   'src/transport/virtio.ts#StopResult': 'tests say how a ring must stop',
 };
 

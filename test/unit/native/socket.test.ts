@@ -3,7 +3,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { Worker } from 'node:worker_threads';
 import { expect, test } from 'vitest';
-import { addon, check, SystemError } from '../../../src/native/index.ts';
+import { addon, checkSyscall, SystemError } from '../../../src/native/index.ts';
 import { eventfd, eventfdRead, eventfdWrite, socketPair } from '../../support/descriptors.ts';
 
 const EAGAIN = -11;
@@ -64,11 +64,11 @@ test('ranges outside the buffer are refused', () => {
 test('a listening socket is private to its user and accepts', () => {
   const folder = mkdtempSync(join(tmpdir(), 'sock-'));
   const path = join(folder, 's');
-  const listener = check(addon.listenUnix(path), 'listen');
+  const listener = checkSyscall(addon.listenUnix(path), 'listen');
   expect(statSync(path).mode & 0o777).toBe(0o600);
   expect(addon.acceptUnix(listener)).toBe(EAGAIN);
-  const client = check(addon.connectUnix(path), 'connect');
-  const server = check(addon.acceptUnix(listener), 'accept');
+  const client = checkSyscall(addon.connectUnix(path), 'connect');
+  const server = checkSyscall(addon.acceptUnix(listener), 'accept');
   for (const fd of [listener, client, server]) addon.closeFd(fd);
   rmSync(folder, { recursive: true });
 });
@@ -79,7 +79,7 @@ test('a path that does not fit is refused, not cut', () => {
 });
 
 test('a system error carries its name', () => {
-  expect(() => check(-2, 'open')).toThrow(SystemError);
+  expect(() => checkSyscall(-2, 'open')).toThrow(SystemError);
   expect(new SystemError(-2, 'open')).toMatchObject({
     code: 'ENOENT',
     errno: -2,
@@ -135,7 +135,7 @@ test('a worker that is terminated with a poll, a ring and work under way leaves 
 });
 
 test('a mapping is emptied by unmap and a sealed memfd cannot change', () => {
-  const fd = check(addon.memfdCreate('sealed', 8192), 'memfd_create');
+  const fd = checkSyscall(addon.memfdCreate('sealed', 8192), 'memfd_create');
   const written = addon.map(fd, 0, 8192, true) as ArrayBuffer;
   new Uint8Array(written)[5000] = 9;
   expect(addon.memfdSeal(fd)).toBe(-16);
