@@ -4,8 +4,11 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import type { Blob } from '../../../src/blob/blob.ts';
-import { isReady } from '../../../src/blob/chunk-map.ts';
-import { LANE_LIMITS } from '../../../src/blob/lanes.ts';
+import type { CacheFile } from '../../../src/blob/cache-file.ts';
+import { type ChunkMapFile, isReady } from '../../../src/blob/chunk-map.ts';
+import type { Lander } from '../../../src/blob/lander.ts';
+import { LANE_LIMITS, Lanes } from '../../../src/blob/lanes.ts';
+import { EvictionCount, OpenCache } from '../../../src/blob/open-cache.ts';
 import { UNHURRIED } from '../../../src/blob/source.ts';
 import { BlobStore } from '../../../src/blob/store.ts';
 import type { ChunkRef } from '../../../src/blob/view.ts';
@@ -103,6 +106,18 @@ describe('a back end that hangs', () => {
     expect(one.reads.length + two.reads.length).toBe(LANE_LIMITS.demand);
   });
 
+  it('has no more calls after its mounts went and others came', async () => {
+    const lanes = new Lanes();
+    const source = held('sick', 'sick');
+    for (let mount = 0; mount < 5; mount++) {
+      const led = lanes.lead(source);
+      for (let i = 0; i < 20; i++) led.read('sick', i, Buffer.alloc(1)).catch(() => {});
+      await settle();
+      await led.close();
+    }
+    expect(source.reads).toHaveLength(LANE_LIMITS.demand);
+  });
+
   it('fails its readers at their deadline and serves the next ones', async () => {
     const source = held('slow');
     const blob = await open(source);
@@ -157,6 +172,50 @@ describe('a reader', () => {
     await vi.waitFor(() => expect(source.reads.at(-1)!.offset).toBe(31 * STRIDE));
     source.reads.at(-1)!.finish();
     expect(await demand).toBe(null);
+  });
+
+  it('who comes at the moment in which a prefetch begins has the chunk, not the end of its wait', async () => {
+    for (let turns = 0; turns < 12; turns++) {
+      const source = held('any', `blob${turns}`);
+      const blob = await open(source, `blob${turns}`);
+      const early = blob.fetch([chunk(5)], prefetch);
+      for (let i = 0; i < turns; i++) await null;
+      const demand = blob.fetch([chunk(5)]);
+      const answering = setInterval(() => source.reads[0]?.finish(), 1);
+      expect(await Promise.all([early, demand]), `after ${turns} turns`).toEqual([null, null]);
+      clearInterval(answering);
+    }
+  });
+
+  it.each([
+    ['joins', 39],
+    ['has a read of its own', 50],
+  ])('who %s lands before what nobody waits for', async (_, index) => {
+    const waits: (() => void)[] = [];
+    const slow: Lander = {
+      land: (job) =>
+        new Promise<void>((resolve) => waits.push(resolve)).then(() => referenceLander.land(job)),
+    };
+    store = new BlobStore(referenceCodecs, slow, () => {});
+    const source = held('quick');
+    const blob = await open(source);
+    const answering = setInterval(() => source.reads[0]?.finish(), 1);
+    let landed = 0;
+    for (let i = 0; i < 40; i++) {
+      blob.fetch([chunk(i)], prefetch).then(
+        () => landed++,
+        () => {},
+      );
+    }
+    await vi.waitFor(() => expect(waits.length).toBeGreaterThan(0));
+    await settle();
+    const demand = blob.fetch([chunk(index)]);
+    const landing = setInterval(() => waits.shift()?.(), 2);
+    expect(await demand).toBe(null);
+    expect(landed).toBeLessThan(20);
+    await vi.waitFor(() => expect(landed).toBe(40), { timeout: 10_000 });
+    clearInterval(answering);
+    clearInterval(landing);
   });
 
   it('joins a prefetch that is under way: the chunk is read once', async () => {
@@ -304,5 +363,21 @@ describe('a chunk', () => {
     source.reads[0]!.finish();
     expect(await fetching).toMatchObject({ code: 'BLOB_CORRUPT' });
     await fill(trusting, source, 1);
+  });
+
+  it('that was found corrupt is not believed where the map cannot be written', () => {
+    const map = {
+      has: () => true,
+      clear: () => {
+        throw new Error('EIO');
+      },
+      set: () => {},
+    };
+    const cache = new OpenCache({} as CacheFile, map as unknown as ChunkMapFile, new EvictionCount());
+    expect(cache.has(3)).toBe(true);
+    cache.distrust(3);
+    expect(cache.has(3)).toBe(false);
+    cache.mark(3);
+    expect(cache.has(3)).toBe(true);
   });
 });
