@@ -1,10 +1,9 @@
 import { closeSync } from 'node:fs';
-import { gaveUp } from '../lib/deadline.ts';
 import type { BlobSpec } from '../wire/rafs/blob-spec.ts';
 import type { BackendCounters, CacheCounters } from './counters.ts';
 import type { Fetcher, FetchOptions } from './fetch.ts';
 import type { CachedChunk, OpenCache } from './open-cache.ts';
-import { type BlobSource, type ReadOptions, UNHURRIED } from './source.ts';
+import { type BlobSource, type ReadOptions, SourceError, UNHURRIED } from './source.ts';
 import type { BlobView, ChunkRef } from './view.ts';
 
 /** What an open blob owns. */
@@ -86,30 +85,50 @@ export class Blob {
   }
 }
 
-/** The back ends of the mounts that share a blob: a mount may go while others read on. */
+/** A mount's back end, and whether the mount is still there. */
+interface SharingSource {
+  readonly source: BlobSource;
+  readonly gone: AbortController;
+}
+
+/**
+ * The back ends of the mounts that share a blob: a mount may go while others read on, and one that fails yields to the
+ * others.
+ */
 export class SharedSource {
-  readonly #sources: BlobSource[] = [];
+  #sources: SharingSource[] = [];
 
   add(source: BlobSource): void {
-    this.#sources.push(source);
+    this.#sources.push({ source, gone: new AbortController() });
   }
 
+  /** Reads through this source go on through another. */
   remove(source: BlobSource): void {
-    const at = this.#sources.indexOf(source);
-    if (at >= 0) this.#sources.splice(at, 1);
+    const found = this.#sources.find((one) => one.source === source);
+    this.#sources = this.#sources.filter((one) => one !== found);
+    found?.gone.abort();
   }
 
-  /** Reads through the first source; if it goes meanwhile (its mount was removed), through the next. */
+  /** How many mounts there are to read through. */
+  get count(): number {
+    return this.#sources.length;
+  }
+
+  /**
+   * Reads through one source. One that failed, or whose mount went, is last from then on: who tries again, with a
+   * buffer that nobody writes to any more, reads through another.
+   */
   async read(objectId: string, offset: number, into: Uint8Array, options: ReadOptions): Promise<void> {
-    for (;;) {
-      const source = this.#sources[0];
-      if (!source) throw new Error(`no mount reads ${objectId} any more`);
-      try {
-        return await source.read(objectId, offset, into, options);
-      } catch (error) {
-        const isOver = gaveUp(options) !== null;
-        if (isOver || this.#sources.includes(source) || this.#sources.length === 0) throw error;
+    const first = this.#sources[0];
+    if (first === undefined) throw new SourceError('SOURCE_IO', `no mount reads ${objectId} any more`);
+    const signals = options.signal === null ? [first.gone.signal] : [first.gone.signal, options.signal];
+    try {
+      await first.source.read(objectId, offset, into, { ...options, signal: AbortSignal.any(signals) });
+    } catch (error) {
+      if (this.#sources.includes(first)) {
+        this.#sources = [...this.#sources.filter((one) => one !== first), first];
       }
+      throw error;
     }
   }
 }

@@ -38,6 +38,8 @@ interface FetchParts extends LandParts {
   readonly log: (message: string) => void;
   /** Reads the data object from whichever mount's back end is alive. */
   readonly read: (offset: number, into: Uint8Array, options: ReadOptions) => Promise<void>;
+  /** How many mounts' back ends there are. */
+  readonly sourceCount: () => number;
 }
 
 /** Who asks for chunks. */

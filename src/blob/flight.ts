@@ -3,7 +3,7 @@ import type { Gate } from '../lib/gate.ts';
 import type { Chunk } from './chunk-table.ts';
 import { type Landed, type LandingFile, type LandParts, landUnit } from './land.ts';
 import type { PlannedUnit, Run } from './plan.ts';
-import { isMoreUrgent, type Priority, type ReadOptions } from './source.ts';
+import { isMoreUrgent, type Priority, type ReadOptions, type SourceError } from './source.ts';
 
 /** What flights of one blob have in common. */
 interface FlightParts extends LandParts {
@@ -14,6 +14,8 @@ interface FlightParts extends LandParts {
   /** Units that are decoded at a time, over all blobs. */
   readonly landings: Readonly<Record<Priority, Gate>>;
   readonly read: (offset: number, into: Uint8Array, options: ReadOptions) => Promise<void>;
+  /** How many back ends a read may try. */
+  readonly sourceCount: () => number;
   /** A chunk has come, or came wrong; `writeError`: it is not in the cache. */
   readonly onLanded: (landed: Landed) => void;
   readonly onFailed: (chunk: Chunk, error: unknown) => void;
@@ -67,39 +69,52 @@ export class Flight {
 
   /** Resolves when every chunk of the run has been reported and nothing touches the cache any more. */
   async fly(): Promise<void> {
-    const { run } = this;
-    const bytes = Buffer.allocUnsafeSlow(run.end - run.start);
     try {
-      await this.#read(bytes);
-      this.#land(bytes, bytes.length);
+      await this.#read();
     } catch (error) {
       this.#isOver = true;
-      for (const { chunks } of run.units.slice(this.#landedUnits)) {
+      for (const { chunks } of this.run.units.slice(this.#landedUnits)) {
         for (const chunk of chunks) this.#parts.onFailed(chunk, error);
       }
     }
     await Promise.all(this.#landings);
   }
 
-  async #read(bytes: Uint8Array): Promise<void> {
-    for (;;) {
+  /** Reads until a back end has given all, each time into a buffer to which nobody that was left behind writes. */
+  async #read(): Promise<void> {
+    for (let failures = 0; ; ) {
       const priority = this.#priority;
+      const attempt = this.#attempt;
+      const bytes = Buffer.allocUnsafeSlow(this.run.end - this.run.start);
       try {
-        return await this.#parts.read(this.run.start, bytes, {
+        await this.#parts.read(this.run.start, bytes, {
           priority,
           deadlineMs: this.#deadlineMs,
-          signal: this.#attempt.signal,
+          signal: attempt.signal,
           onStart: () => {
             this.#isStarted = true;
           },
-          onBytes: (filled) => this.#land(bytes, filled),
+          onBytes: (filled) => {
+            if (attempt === this.#attempt) this.#land(bytes, filled);
+          },
         });
+        this.#land(bytes, bytes.length);
+        return;
       } catch (error) {
-        const isPromoted = !this.#isStarted && !this.#isCancelled && priority !== this.#priority;
-        if (!isPromoted) throw error;
+        const isPromoted = !this.#isStarted && priority !== this.#priority;
+        // Aborted, but not by us: its mount went, and others may read on.
+        const isOrphaned = (error as SourceError).code === 'SOURCE_ABORTED' && !attempt.signal.aborted;
+        if (!isPromoted && !isOrphaned) failures++;
+        if (!this.#mayTryAgain(failures)) throw error;
         this.#attempt = new AbortController();
+        this.#isStarted = false;
       }
     }
+  }
+
+  #mayTryAgain(failures: number): boolean {
+    const sources = this.#parts.sourceCount();
+    return !this.#isCancelled && failures < sources && performance.now() < this.#deadlineMs;
   }
 
   /** Lands the units whose bytes are there. */

@@ -1,5 +1,5 @@
 import { createHash } from 'node:crypto';
-import { constants, fstatSync, lstatSync, mkdirSync, openSync } from 'node:fs';
+import { constants, fstatSync, lstatSync, mkdirSync, openSync, unlinkSync } from 'node:fs';
 import { availableParallelism } from 'node:os';
 import { join, resolve } from 'node:path';
 import { performance } from 'node:perf_hooks';
@@ -83,6 +83,7 @@ export class BlobStore {
     await this.#closing.get(key);
     const led = this.#lanes.lead(source);
     let entry = this.#entries.get(key);
+    const isJoining = entry !== undefined;
     if (!entry) {
       const sources = new SharedSource();
       const blob = this.#create(spec, config, led, sources, digests);
@@ -99,8 +100,15 @@ export class BlobStore {
     } catch (error) {
       await led.close();
       if (this.#entries.get(key) === entry) this.#entries.delete(key);
+      // What failed was another mount's back end; this one's has not been asked.
+      if (isJoining) return this.open(spec, config, source, digests);
       throw error;
     }
+  }
+
+  /** The source behind the lanes of its place: for what is read before a blob is open. */
+  lead(source: BlobSource): BlobSource {
+    return this.#lanes.lead(source);
   }
 
   /** Rejects when the back end does not have the blob; its size in bytes otherwise. */
@@ -187,6 +195,7 @@ export class BlobStore {
       landings: this.#landings,
       counters,
       log: this.#log,
+      sourceCount: () => sources.count,
       read: (offset, into, how) =>
         measured(backend, into.length, how, (timed) => sources.read(spec.objectId, offset, into, timed)),
     });
@@ -231,6 +240,10 @@ export class BlobStore {
       return known.cache;
     }
     const found = lstatSync(path, { throwIfNoEntry: false })?.size ?? 0;
+    if (found === 0 && size > 0 && hasMap && ChunkMapFile.hasBits(mapPath)) {
+      this.#log(`cache file ${path} is gone or empty, its chunk map is not: the map is begun anew`);
+      unlinkSync(mapPath);
+    }
     const differs = !isUnindexed(spec) && found !== 0 && found !== size;
     if (differs && (found > size || ChunkMapFile.hasBits(mapPath))) {
       const remedy = 'served without a cache; use another work_dir';

@@ -161,6 +161,7 @@ it('a full disk costs the cache, not the read: bytes are given, no bit is set, o
     landings: gatesOf({ demand: 1, readahead: 1, prefetch: 1 }),
     counters,
     log: (message) => logs.push(message),
+    sourceCount: () => 1,
     read: (offset, into) => source.read('', offset, into),
   });
   const pieces = await fetcher.fetch([chunk(0), chunk(1)], UNHURRIED);

@@ -129,6 +129,46 @@ describe('a back end that hangs', () => {
     expect(source.reads).toHaveLength(0);
   });
 
+  it('is left for another mount of the same blob, when its own mount goes', async () => {
+    const [sick, healthy] = [held('sick'), held('healthy')];
+    const blob = await open(sick);
+    expect(await open(healthy)).toBe(blob);
+    const waiting = blob.fetch([chunk(2)]);
+    await vi.waitFor(() => expect(sick.reads).toHaveLength(1));
+    await store.close(blob, sick);
+    opened.shift();
+    await vi.waitFor(() => expect(healthy.reads).toHaveLength(1));
+    healthy.reads[0]!.finish();
+    expect(await waiting).toBe(null);
+  });
+
+  it('that fails yields to that of another mount of the same blob', async () => {
+    const [sick, healthy] = [held('sick'), held('healthy')];
+    const blob = await open(sick);
+    await open(healthy);
+    const waiting = blob.fetch([chunk(2)]);
+    await vi.waitFor(() => expect(sick.reads).toHaveLength(1));
+    sick.reads[0]!.fail(new Error('reset'));
+    await vi.waitFor(() => expect(healthy.reads).toHaveLength(1));
+    healthy.reads[0]!.finish();
+    expect(await waiting).toBe(null);
+    const next = blob.fetch([chunk(3)]);
+    await vi.waitFor(() => expect(healthy.reads).toHaveLength(1));
+    healthy.reads[0]!.finish();
+    expect(await next).toBe(null);
+    expect(sick.reads).toHaveLength(0);
+  });
+
+  it('does not fail the mount of another that opens the same blob meanwhile', async () => {
+    const broken = held('broken');
+    broken.size = () => new Promise((_, reject) => setTimeout(() => reject(new Error('reset')), 20));
+    const healthy = held('healthy');
+    const first = store.open(spec('blob'), cacheIn(dir), broken);
+    const second = open(healthy);
+    await expect(first).rejects.toThrow('reset');
+    expect((await second).id).toBe('blob');
+  });
+
   it('keeps no mount from going: readers are told, files are closed', async () => {
     const source = held('dead');
     const blob = await open(source);
@@ -363,6 +403,19 @@ describe('a chunk', () => {
     source.reads[0]!.finish();
     expect(await fetching).toMatchObject({ code: 'BLOB_CORRUPT' });
     await fill(trusting, source, 1);
+  });
+
+  it('of a data file that is gone is not believed because its map is there', async () => {
+    const source = held('any');
+    const blob = await open(source);
+    await fill(blob, source, 1);
+    await store.close(blob, source);
+    opened = [];
+    rmSync(path());
+    const again = await open(source);
+    expect(isReady(new Uint8Array(again.view().ready!), 1)).toBe(false);
+    await fill(again, source, 1);
+    expect(cached(1).equals(contentOf(1))).toBe(true);
   });
 
   it('that was found corrupt is not believed where the map cannot be written', () => {

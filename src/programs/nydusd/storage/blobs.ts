@@ -7,12 +7,13 @@ import type { Blob } from '../../../blob/blob.ts';
 import type { CacheConfig } from '../../../blob/cache-config.ts';
 import { addonCodecs, type Codecs } from '../../../blob/codecs.ts';
 import { addonLander } from '../../../blob/lander.ts';
-import type { BlobSource } from '../../../blob/source.ts';
+import { type BlobSource, impatient } from '../../../blob/source.ts';
 import { BlobStore } from '../../../blob/store.ts';
 import { extractBootstrap } from '../../../blob/toc.ts';
 import type { BlobView, ChunkAnswer, ChunkRef } from '../../../blob/view.ts';
 import type { Config } from '../../../config/config.ts';
 import { DIGEST_BYTES } from '../../../lib/content-hash.ts';
+import { within } from '../../../lib/deadline.ts';
 import { Errno } from '../../../lib/errno.ts';
 import type { Addon } from '../../../native/addon.ts';
 import { mapSealed } from '../../../native/sealed.ts';
@@ -27,6 +28,8 @@ import { type BootstrapMemory, StorageError } from './storage.ts';
 
 /** A guest's read is answered within this time, with an error if need be. */
 const DEMAND_MS_MAX = 60_000;
+/** What a mount reads before its blobs are open must come within this time. */
+const MOUNT_MS_MAX = 60_000;
 
 /** The part of the log that storage writes to. */
 interface StorageLog {
@@ -93,9 +96,13 @@ export class MountedBlobs {
   /** The bootstrap at the end of a blob file. Rejects when there is none. */
   async extractBootstrap(path: string): Promise<Uint8Array> {
     const file = openSource({ type: 'localfs', localfs: { blob_file: path } });
+    const led = this.#store.lead(file);
+    const patience = { deadlineMs: performance.now() + MOUNT_MS_MAX, signal: null };
+    const extracting = extractBootstrap(led, basename(path), this.#codecs);
     try {
-      return await extractBootstrap(file, basename(path), this.#codecs);
+      return await within(extracting, patience, impatient(`bootstrap in ${path}`));
     } finally {
+      await led.close();
       await file.close();
     }
   }
