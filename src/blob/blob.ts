@@ -121,14 +121,23 @@ export class SharedSource {
   async read(objectId: string, offset: number, into: Uint8Array, options: ReadOptions): Promise<void> {
     const first = this.#sources[0];
     if (first === undefined) throw new SourceError('SOURCE_IO', `no mount reads ${objectId} any more`);
-    const signals = options.signal === null ? [first.gone.signal] : [first.gone.signal, options.signal];
+    // By hand: what AbortSignal.any makes stays with its signals, and a mount's lives as long as the mount.
+    const either = new AbortController();
+    const end = () => either.abort();
+    const signals = [first.gone.signal, ...(options.signal === null ? [] : [options.signal])];
+    for (const signal of signals) {
+      if (signal.aborted) end();
+      signal.addEventListener('abort', end, { once: true });
+    }
     try {
-      await first.source.read(objectId, offset, into, { ...options, signal: AbortSignal.any(signals) });
+      await first.source.read(objectId, offset, into, { ...options, signal: either.signal });
     } catch (error) {
       if (this.#sources.includes(first)) {
         this.#sources = [...this.#sources.filter((one) => one !== first), first];
       }
       throw error;
+    } finally {
+      for (const signal of signals) signal.removeEventListener('abort', end);
     }
   }
 }
