@@ -6,7 +6,7 @@ import { amplified } from './amplify.ts';
 import { isReady, setReady } from './chunk-map.ts';
 import type { Chunk, ChunkTable } from './chunk-table.ts';
 import type { CacheCounters } from './counters.ts';
-import { Flight, type FlightParts } from './flight.ts';
+import { Flight } from './flight.ts';
 import { type Landed, type LandParts, landUnit } from './land.ts';
 import type { CacheUser, OpenCache } from './open-cache.ts';
 import { planRuns, type Run } from './plan.ts';
@@ -65,7 +65,6 @@ interface Pending {
  */
 export class Fetcher implements CacheUser {
   readonly #parts: FetchParts;
-  readonly #flightParts: FlightParts;
   readonly #pending = new Map<number, Pending>();
   readonly #flights = new Set<Flight>();
   #queue: Pending[] = [];
@@ -76,15 +75,7 @@ export class Fetcher implements CacheUser {
 
   constructor(parts: FetchParts) {
     this.#parts = parts;
-    const { cache, stored } = parts;
-    this.#flightParts = {
-      ...parts,
-      file: cache !== null && !stored ? cache.file : null,
-      keepStored: cache !== null && stored ? (at, bytes) => this.#keepStored(at, bytes) : null,
-      onLanded: (landed) => this.#landed(landed),
-      onFailed: (chunk, error) => this.#fail(chunk, error),
-    };
-    cache?.join(this);
+    parts.cache?.join(this);
   }
 
   get ready(): Uint8Array | null {
@@ -218,9 +209,22 @@ export class Fetcher implements CacheUser {
   }
 
   async #fly(run: Run, priority: Priority): Promise<void> {
-    const { counters } = this.#parts;
+    const { cache, stored, counters, landings, read } = this.#parts;
     const size = run.end - run.start;
-    const flight = new Flight(this.#flightParts, run, priority, performance.now() + READ_MS_MAX);
+    const flight = new Flight(
+      {
+        ...this.#parts,
+        landings,
+        read,
+        file: cache !== null && !stored ? cache.file : null,
+        keepStored: cache !== null && stored ? (at, bytes) => this.#keepStored(at, bytes) : null,
+        onLanded: (landed) => this.#landed(landed),
+        onFailed: (chunk, error) => this.#fail(chunk, error),
+      },
+      run,
+      priority,
+      performance.now() + READ_MS_MAX,
+    );
     for (const { chunks } of run.units) {
       for (const { key } of chunks) {
         const pending = this.#pending.get(key);

@@ -6,7 +6,7 @@ import type { PlannedUnit, Run } from './plan.ts';
 import { isMoreUrgent, type Priority, type ReadOptions, type SourceError } from './source.ts';
 
 /** What flights of one blob have in common. */
-export interface FlightParts extends LandParts {
+interface FlightParts extends LandParts {
   /** The uncompressed cache file; null where there is none, or where it has stored bytes. */
   readonly file: LandingFile;
   /** Keeps a unit's stored bytes; null where that is not asked for. Resolves with the error of the file, null: kept. */

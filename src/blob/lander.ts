@@ -1,4 +1,4 @@
-import { DIGEST_BYTES, type DigestAlgorithm } from '../lib/content-hash.ts';
+import type { DigestAlgorithm } from '../lib/content-hash.ts';
 import { type UnitCalls, UnitDigest, UnitKind, UnitPiece } from '../native/unit.ts';
 import type { Compressor } from '../wire/rafs/flags.ts';
 import { mismatch } from './codecs.ts';
@@ -46,6 +46,7 @@ export interface Lander {
   land(job: LandJob): Promise<{ readonly bytes: Uint8Array; readonly verdicts: Int32Array }>;
 }
 
+const DIGEST_BYTES = 32;
 const NOTHING = new Uint8Array(0);
 
 /** Each unit is one job of a pool thread. */

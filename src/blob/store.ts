@@ -115,7 +115,7 @@ export class BlobStore {
   async look(spec: BlobSpec, source: BlobSource): Promise<number> {
     const led = this.#lanes.lead(source);
     try {
-      return await led.size(spec.objectId, whileOpening());
+      return await led.size(spec.objectId, { ...UNHURRIED, deadlineMs: performance.now() + OPEN_MS_MAX });
     } finally {
       await led.close();
     }
@@ -158,7 +158,7 @@ export class BlobStore {
     digests: Uint8Array | null,
   ): Promise<Blob> {
     const handle = ++this.#handles;
-    const options = whileOpening();
+    const options = { ...UNHURRIED, deadlineMs: performance.now() + OPEN_MS_MAX };
     if (spec.features & BlobFeature.tarfs) return openTarfs(handle, spec, config, source, options);
     // A blob that is not there fails the mount, not its first reader.
     const found = await source.size(spec.objectId, options);
@@ -281,11 +281,6 @@ export class BlobStore {
     this.#cacheKeys.delete(cache);
     cache.close();
   }
-}
-
-/** How a mount asks. */
-function whileOpening(): ReadOptions {
-  return { ...UNHURRIED, deadlineMs: performance.now() + OPEN_MS_MAX };
 }
 
 /** v5 without a map on disk: cached bytes are believed by their digest only. */
